@@ -1,0 +1,90 @@
+"""Checks of arguments, made before any work is done with them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.types import PyTree
+
+
+def describe(tree: PyTree) -> str:
+    """Return dtype and shape of an array, or of each leaf of a tree.
+
+    Example:
+        >>> import numpy as np
+        >>> describe(np.zeros((3, 2), np.float32))
+        'float32[3,2]'
+    """
+    if isinstance(tree, dict):
+        return f"{{{', '.join(f'{k}: {describe(v)}' for k, v in tree.items())}}}"
+    if isinstance(tree, tuple | list):
+        return f"({', '.join(map(describe, tree))})"
+    if hasattr(tree, "shape") and hasattr(tree, "dtype"):
+        return f"{tree.dtype.name}[{','.join(map(str, tree.shape))}]"
+    return f"{type(tree).__name__} {tree!r}"
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return `value` as an `int`, or say that it is not an integer above zero."""
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def between(name: str, value: Any, low: float, high: float) -> None:
+    """Raise unless low <= value <= high; arrays and tracers are taken on trust."""
+    if isinstance(value, jax.Array):
+        return
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        raise ValueError(f"{name} must be in [{low}, {high}], got {value!r}")
+
+
+def typed_key(key: Any, needed_by: str) -> None:
+    """Raise unless `key` is one typed key."""
+    if key is None:
+        raise ValueError(f"{needed_by} needs a key: pass key=jax.random.key(seed)")
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"{needed_by} needs a typed key, made by jax.random.key(seed); "
+            f"got {describe(key)}"
+        )
+    if key.shape != ():
+        raise ValueError(f"{needed_by} needs one key, got {key.shape} keys")
+
+
+def floating(owner: str, x: Any) -> np.dtype[Any]:
+    """Return the floating dtype that JAX gives to `x`, or raise if it has none."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        raise TypeError(
+            f"{owner} takes an array or a jax.ShapeDtypeStruct, got {describe(x)}"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"{owner} takes floating-point numbers, got {describe(x)}; convert first, "
+            f"for example images.astype('float32') / 255"
+        )
+    return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise unless `value` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
+def leading_length(tree: PyTree, what: str) -> int:
+    """Return the common length of the leading axes, or show the leaves that differ."""
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    if not shapes or () in shapes:
+        raise ValueError(f"{what} needs a leading axis, got {describe(tree)}")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"{what} must have as many examples in all leaves, got {describe(tree)}"
+        )
+    return int(shapes[0][0])

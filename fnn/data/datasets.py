@@ -1,0 +1,89 @@
+"""Data sets by name, as NumPy arrays; images are (height, width, channels), 0 to 1."""
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fnn.data.idx import read_idx
+
+Examples: TypeAlias = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+
+MNIST_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def digits() -> Examples:
+    """Return scikit-learn's handwritten digits: 1,797 images of 8x8 pixels.
+
+    Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits" (UCI),
+    the test part, bundled with scikit-learn; needs the extra `data`.
+
+    Returns:
+        Images, (1797, 8, 8, 1), float32, 0 to 1; and labels, (1797,), int32, 0 to 9.
+
+    Raises:
+        ImportError: If scikit-learn is not installed.
+
+    Example:
+        >>> images, labels = fnn.data.digits()
+        >>> images.shape, labels.shape
+        ((1797, 8, 8, 1), (1797,))
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError(
+            "fnn.data.digits needs scikit-learn: pip install 'fnn[data]'"
+        ) from error
+    bunch = load_digits()
+    images = (bunch.images / 16).astype(np.float32)[..., None]
+    return images, bunch.target.astype(np.int32)
+
+
+def mnist(folder: str | Path) -> tuple[Examples, Examples]:
+    """Read MNIST from a folder with its four files, compressed by gzip or not.
+
+    Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition".
+
+    Args:
+        folder: Has `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
+            `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, or these with `.gz`.
+
+    Returns:
+        `(train, test)`, each a pair of images, (60000 or 10000, 28, 28, 1), float32, 0 to
+        1, and labels, int32, 0 to 9.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, or images and labels differ in number.
+
+    Example:
+        >>> import os
+        >>> folder = os.environ.get("FNN_DATA", "../shared/data")
+        >>> if os.path.isdir(f"{folder}/mnist"):
+        ...     train, test = fnn.data.mnist(f"{folder}/mnist")
+        ...     assert train[0].shape == (60000, 28, 28, 1)
+    """
+    train, test = (_read_pair(Path(folder), *names) for names in MNIST_FILES.values())
+    return train, test
+
+
+def _read_pair(folder: Path, images_name: str, labels_name: str) -> Examples:
+    images = read_idx(_find(folder, images_name))
+    labels = read_idx(_find(folder, labels_name))
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(
+            f"{images_name} and {labels_name} in {folder} don't belong together: images "
+            f"of shape {images.shape}, labels of shape {labels.shape}"
+        )
+    return images.astype(np.float32)[..., None] / 255, labels.astype(np.int32)
+
+
+def _find(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"neither {name} nor {name}.gz is in {folder}")

@@ -1,0 +1,258 @@
+"""The protocol of a layer, and how a combinator runs the layers that it holds."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+import jax
+
+from fnn import checks
+from fnn.types import Key, Params, PyTree, State
+from fnn.values import Value, show
+
+
+def _snake_case(name: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return words.lower()
+
+
+class Layer(Value):
+    """Base of every layer: a value with pure functions `init` and `apply`.
+
+    A layer without state or randomness overrides `forward`, one with either overrides
+    `apply`; one with parameters overrides `init`. A subclass declares its
+    configuration as the fields of a dataclass, which it becomes (frozen). All of them
+    take *one* example; `fnn.batched` maps a layer over a leading batch axis.
+
+    Example:
+        >>> class Scale(fnn.Layer):
+        ...     start: float = 1.0
+        ...
+        ...     def init(self, key, x):
+        ...         return {"scale": jax.numpy.full(x.shape, self.start)}, {}
+        ...
+        ...     def forward(self, params, x):
+        ...         return params["scale"] * x
+        >>> model = fnn.Sequential(Scale(2.0), jax.nn.relu)
+        >>> params, state = model.init(jax.random.key(0), jax.numpy.ones(3))
+        >>> model(params, jax.numpy.array([-1.0, 0.0, 1.0]))
+        Array([0., 0., 2.], dtype=float32)
+    """
+
+    kind: ClassVar[str]
+    """The name under which a combinator counts the layer, `"dense"` for `Dense`."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "kind" not in cls.__dict__:
+            cls.kind = _snake_case(cls.__name__)
+
+    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
+        """Make parameters and state; none of either, unless a layer overrides this.
+
+        Args:
+            key: A typed key, from `jax.random.key`.
+            x: One example, or its `jax.ShapeDtypeStruct`, or a pytree of them. Only
+                shapes and dtypes are looked at.
+
+        Returns:
+            Parameters and state: nested dicts with arrays as leaves.
+        """
+        return {}, {}
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: PyTree,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[PyTree, State]:
+        """Compute the output for one example, and the state that comes after.
+
+        Args:
+            params: Parameters, as `init` made them.
+            state: State, as `init` made it.
+            x: One example.
+            key: A typed key; needed by random layers when `train`.
+            train: Whether to behave as in training: drop units, use and update the
+                statistics of the batch.
+
+        Returns:
+            The output, and the new state, which has the structure of `state`.
+        """
+        return self.forward(params, x), state
+
+    def forward(self, params: Params, x: PyTree) -> PyTree:
+        """Compute the output of a layer without state or randomness."""
+        raise TypeError(f"{type(self).__name__} defines neither forward nor apply")
+
+    def __call__(self, params: Params, x: PyTree) -> PyTree:
+        """Compute the output at inference, of a model that holds no state."""
+        y, _ = self.apply(params, _NO_STATE, x)
+        return y
+
+
+class Function(Layer):
+    """A plain callable as a layer; combinators wrap what they are given themselves.
+
+    Example:
+        >>> fnn.layers.Function(jax.nn.relu)({}, jax.numpy.array([-1.0, 1.0]))
+        Array([0., 1.], dtype=float32)
+    """
+
+    function: Callable[[PyTree], PyTree]
+
+    def forward(self, params: Params, x: PyTree) -> PyTree:
+        return self.function(x)
+
+
+def as_layer(thing: Any, where: str) -> Layer:
+    """Return a layer as it is and a plain callable as a `Function`."""
+    if isinstance(thing, Layer):
+        return thing
+    if isinstance(thing, type):
+        raise TypeError(f"{where} is the class {show(thing)}; give an instance of it")
+    if not callable(thing):
+        hint = "; give the layers one by one" if isinstance(thing, list | tuple) else ""
+        raise TypeError(f"{where} must be a layer or a callable, got {thing!r}{hint}")
+    return Function(thing)
+
+
+def kind_of(layer: Layer) -> str:
+    """Return the word by which a layer is counted; for a callable, its own name."""
+    if not isinstance(layer, Function):
+        return layer.kind
+    function = getattr(layer.function, "func", layer.function)
+    name = getattr(function, "__name__", type(function).__name__)
+    return _snake_case(name.strip("<>"))
+
+
+def spec(x: PyTree) -> PyTree:
+    """Return the `jax.ShapeDtypeStruct` of every leaf, as JAX would hold it."""
+
+    def leaf_spec(leaf: Any) -> jax.ShapeDtypeStruct:
+        if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+            raise TypeError(
+                f"x must be an array or a jax.ShapeDtypeStruct, or a pytree of them; "
+                f"got {checks.describe(leaf)}"
+            )
+        dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+        return jax.ShapeDtypeStruct(leaf.shape, dtype)
+
+    return jax.tree.map(leaf_spec, x)
+
+
+def init_child(
+    name: str, layer: Layer, key: Key, x: PyTree, params: Params, state: State
+) -> PyTree:
+    """Initialize one layer of a combinator and return the spec of its output.
+
+    What the layer holds is entered under `name` into `params` and `state`; a layer that
+    holds nothing gets no entry. Its key depends on `key` and `name` alone, so layers
+    without parameters come and go without changing the others' initial values.
+    """
+    checks.typed_key(key, "init")
+    with _located(name, layer, x):
+        own_params, own_state = layer.init(_child_key(key, name), x)
+    if own_params:
+        params[name] = own_params
+    if own_state:
+        state[name] = own_state
+    return jax.eval_shape(
+        lambda p, s, x: apply_child(name, layer, p, s, x, key=None, train=False)[0],
+        params,
+        state,
+        x,
+    )
+
+
+def apply_child(
+    name: str,
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: PyTree,
+    *,
+    key: Key | None,
+    train: bool,
+) -> tuple[PyTree, State]:
+    """Apply one layer of a combinator to its own part of parameters, state and key.
+
+    Returns:
+        The output, and the layer's new state under its name: `{name: state}`, or `{}`.
+    """
+    with _located(name, layer, x):
+        own_params, own_state = _entry(params, name), _entry(state, name)
+        pure = type(layer).apply is Layer.apply
+        own_key = None if key is None or pure else _child_key(key, name)
+        y, new = layer.apply(own_params, own_state, x, key=own_key, train=train)
+        if observe := _OBSERVER.get():
+            observe(_PATH.get(), layer, own_params, own_state, x, y)
+    return y, {name: new} if new else {}
+
+
+@contextmanager
+def observing(callback: Callable[..., None]) -> Iterator[None]:
+    """Call `callback(path, layer, params, state, x, y)` whenever a combinator ran a layer."""
+    token = _OBSERVER.set(callback)
+    try:
+        yield
+    finally:
+        _OBSERVER.reset(token)
+
+
+class _NoState(dict[str, Any]):
+    """The state of `model(params, x)`; a layer that reads from it says what to do."""
+
+    def __missing__(self, name: str) -> Any:
+        raise TypeError(
+            "this model holds state, so it can't be called as model(params, x); "
+            "use y, state = model.apply(params, state, x)"
+        )
+
+
+_NO_STATE = _NoState()
+_PATH: ContextVar[tuple[str, ...]] = ContextVar("path", default=())
+_OBSERVER: ContextVar[Callable[..., None] | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def _located(name: str, layer: Layer, x: PyTree) -> Iterator[None]:
+    """Add to an exception from inside which layer it came from, and what it met."""
+    path = (*_PATH.get(), name)
+    token = _PATH.set(path)
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, "layer_path"):
+            error.layer_path = "/".join(path)  # type: ignore[attr-defined]
+            error.add_note(
+                f"in layer {'/'.join(path)!r}, {show_layer(layer)}, "
+                f"given x: {checks.describe(x)}"
+            )
+        raise
+    finally:
+        _PATH.reset(token)
+
+
+def show_layer(layer: Layer) -> str:
+    """Return the `repr` of a layer, of a wrapped callable that of the callable."""
+    return show(layer.function if isinstance(layer, Function) else layer)
+
+
+def _entry(tree: Any, name: str) -> Any:
+    if not isinstance(tree, Mapping):
+        raise TypeError(
+            f"parameters and state are dicts with an entry per layer, "
+            f"got {checks.describe(tree)}"
+        )
+    return tree if isinstance(tree, _NoState) else tree.get(name, {})
+
+
+def _child_key(key: Key, name: str) -> Key:
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))

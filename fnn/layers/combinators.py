@@ -1,0 +1,332 @@
+"""Layers made of layers."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, tree
+from fnn.layers.base import (
+    Layer,
+    apply_child,
+    as_layer,
+    init_child,
+    kind_of,
+    spec,
+)
+from fnn.types import Key, Params, PyTree, State
+from fnn.values import show
+
+LayerLike: TypeAlias = Layer | Callable[[Any], Any]
+
+
+class _Composite(Layer):
+    """Several layers, named by kind and count or by the user."""
+
+    layers: tuple[LayerLike, ...]
+    names: tuple[str, ...] | None = None
+
+    def _take(self, layers: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Set the fields from `(*layers)`, `(**named)`, or the fields themselves.
+
+        The fields are what `dataclasses.replace` passes; a tuple is never a layer.
+        """
+        owner = type(self).__name__
+        names = None
+        if not layers and isinstance(named.get("layers"), tuple):
+            layers, names = named.pop("layers"), named.pop("names", None)
+        if layers and named:
+            raise TypeError(f"{owner} takes layers or named layers, not both")
+        if named:
+            names, layers = tuple(named), tuple(named.values())
+        if names is not None and len(names) != len(layers):
+            raise ValueError(f"{owner} got {len(names)} names for {len(layers)} layers")
+        for i, layer in enumerate(layers):
+            as_layer(layer, f"layer {names[i] if names else i} of {owner}")
+        self._set(layers=layers, names=names)
+
+    @functools.cached_property
+    def children(self) -> dict[str, Layer]:
+        """The layers by name; plain callables are wrapped."""
+        layers = [as_layer(layer, "layer") for layer in self.layers]
+        if self.names is not None:
+            return dict(zip(self.names, layers, strict=True))
+        counts: dict[str, int] = {}
+        children = {}
+        for layer in layers:
+            kind = kind_of(layer)
+            counts[kind] = counts.get(kind, -1) + 1
+            children[f"{kind}_{counts[kind]}"] = layer
+        return children
+
+    def _arguments(self) -> Iterator[str]:
+        for i, layer in enumerate(self.layers):
+            yield f"{self.names[i]}={show(layer)}" if self.names else show(layer)
+
+
+class Sequential(_Composite):
+    """Apply layers one after the other: y = fₙ(… f₂(f₁(x))).
+
+    Args:
+        *layers: Layers or plain callables. Parameters are named by kind and count,
+            `dense_0`, `conv_0`, `dense_1`; what holds no parameters has no entry.
+        **named: Instead, layers with names of your choice.
+
+    Raises:
+        TypeError: If something is neither a layer nor a callable, or if positional and
+            named layers are mixed.
+
+    Example:
+        >>> model = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dense(2))
+        >>> params, state = model.init(jax.random.key(0), jax.numpy.ones(4))
+        >>> jax.tree.map(jax.numpy.shape, params["dense_1"])
+        {'bias': (2,), 'kernel': (8, 2)}
+        >>> model(params, jax.numpy.ones(4)).shape
+        (2,)
+        >>> fnn.Sequential(body=fnn.Dense(8), head=fnn.Dense(2))
+        fnn.Sequential(body=fnn.Dense(8), head=fnn.Dense(2))
+    """
+
+    def __init__(self, *layers: LayerLike, **named: LayerLike) -> None:
+        self._take(layers, named)
+
+    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
+        params: Params = {}
+        state: State = {}
+        x = spec(x)
+        for name, layer in self.children.items():
+            x = init_child(name, layer, key, x, params, state)
+        return params, state
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: PyTree,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[PyTree, State]:
+        new: State = {}
+        for name, layer in self.children.items():
+            x, own = apply_child(name, layer, params, state, x, key=key, train=train)
+            new |= own
+        return x, new
+
+
+class Parallel(_Composite):
+    """Apply layers to the same input: y = merge((f₁(x), …, fₙ(x))).
+
+    Args:
+        *layers: Layers or plain callables, named as in `Sequential`.
+        merge: Makes one output of the tuple of outputs, such as the builtin `sum` or
+            `functools.partial(jax.numpy.concatenate, axis=-1)`. By default the tuple
+            is the output.
+        **named: Instead, layers with names of your choice.
+
+    Raises:
+        TypeError: If something is neither a layer nor a callable, or if positional and
+            named layers are mixed.
+
+    Example:
+        >>> model = fnn.Parallel(jax.numpy.sin, jax.numpy.cos)
+        >>> model({}, jax.numpy.zeros(()))
+        (Array(0., dtype=float32), Array(1., dtype=float32))
+        >>> fnn.Parallel(jax.numpy.sin, jax.numpy.cos, merge=sum)({}, 0.0)
+        Array(1., dtype=float32, weak_type=True)
+    """
+
+    merge: Callable[[tuple[Any, ...]], PyTree] | None = None
+
+    def __init__(
+        self,
+        *layers: LayerLike,
+        merge: Callable[[tuple[Any, ...]], PyTree] | None = None,
+        **named: LayerLike,
+    ) -> None:
+        self._take(layers, named)
+        self._set(merge=merge)
+
+    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
+        return _init_each(self.children, key, x)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: PyTree,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[PyTree, State]:
+        outputs, new = _apply_each(self.children, params, state, x, key, train)
+        y = tuple(outputs.values())
+        return y if self.merge is None else self.merge(y), new
+
+    def _arguments(self) -> Iterator[str]:
+        yield from super()._arguments()
+        if self.merge is not None:
+            yield f"merge={show(self.merge)}"
+
+
+class Residual(Layer):
+    """Add a layer's output to its input: y = shortcut(x) + branch(x).
+
+    Source: He et al. 2016, "Deep residual learning for image recognition".
+
+    Args:
+        branch: A layer or a plain callable.
+        shortcut: What the input passes on its way around the branch, such as a `Dense`
+            where the branch changes the shape; by default the identity.
+
+    Raises:
+        ValueError: When applied, if the two outputs differ in shape.
+
+    Example:
+        >>> model = fnn.Residual(jax.numpy.sin)
+        >>> model({}, jax.numpy.zeros(2))
+        Array([0., 0.], dtype=float32)
+    """
+
+    branch: LayerLike
+    shortcut: LayerLike | None = None
+
+    def __post_init__(self) -> None:
+        as_layer(self.branch, "branch of Residual")
+        if self.shortcut is not None:
+            as_layer(self.shortcut, "shortcut of Residual")
+
+    @functools.cached_property
+    def children(self) -> dict[str, Layer]:
+        """The branch, and the shortcut where there is one, by name."""
+        children = {"branch": as_layer(self.branch, "branch")}
+        if self.shortcut is not None:
+            children["shortcut"] = as_layer(self.shortcut, "shortcut")
+        return children
+
+    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
+        return _init_each(self.children, key, x)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: PyTree,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[PyTree, State]:
+        outputs, new = _apply_each(self.children, params, state, x, key, train)
+        y, x = outputs["branch"], outputs.get("shortcut", x)
+        if jax.tree.map(jnp.shape, x) != jax.tree.map(jnp.shape, y):
+            raise ValueError(
+                f"Residual can't add its branch's output, {checks.describe(y)}, to "
+                f"{checks.describe(x)}; give it a shortcut that changes the shape alike"
+            )
+        return tree.add(x, y), new
+
+
+class Batched(Layer):
+    """Apply a layer to every example of a batch: yᵢ = f(xᵢ).
+
+    Parameters and state are those of the layer itself. Every example gets a key of its
+    own. Layers that couple the examples do so over the named axis; the state that they
+    return must therefore be the same for all examples, and comes back unbatched.
+
+    Args:
+        layer: A layer or a plain callable, for one example.
+        axis_name: The name of the batch axis inside the layer.
+
+    Raises:
+        ValueError: When applied, if a leaf of x has no leading axis, or if the leading
+            axes differ.
+
+    Example:
+        >>> model = fnn.Batched(fnn.Dense(2))
+        >>> params, state = model.init(jax.random.key(0), jax.numpy.ones((5, 3)))
+        >>> params["kernel"].shape, model(params, jax.numpy.ones((5, 3))).shape
+        ((3, 2), (5, 2))
+    """
+
+    layer: LayerLike
+    axis_name: str = "batch"
+
+    def __post_init__(self) -> None:
+        as_layer(self.layer, "layer of Batched")
+
+    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
+        checks.leading_length(x, "x of a batched model")
+        example = jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:]), spec(x))
+        return as_layer(self.layer, "layer").init(key, example)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: PyTree,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[PyTree, State]:
+        size = checks.leading_length(x, "x of a batched model")
+        if key is not None:
+            checks.typed_key(key, "a batched model")
+            key = jax.random.split(key, size)
+
+        layer = as_layer(self.layer, "layer")
+
+        def one(x: PyTree, key: Key | None) -> tuple[PyTree, State]:
+            return layer.apply(params, state, x, key=key, train=train)
+
+        try:
+            return jax.vmap(one, out_axes=(0, None), axis_name=self.axis_name)(x, key)
+        except ValueError as error:
+            if "out_axes" in str(error):
+                error.add_note(
+                    f"a layer's new state must be the same for all examples of a batch: "
+                    f"average it by jax.lax.pmean(..., {self.axis_name!r})"
+                )
+            raise
+
+
+def batched(layer: LayerLike, axis_name: str = "batch") -> Batched:
+    """Return the same layer over a leading batch axis.
+
+    Example:
+        >>> model = fnn.Dense(2)
+        >>> params, state = model.init(jax.random.key(0), jax.numpy.ones(3))
+        >>> fnn.batched(model)(params, jax.numpy.ones((5, 3))).shape
+        (5, 2)
+    """
+    return Batched(layer, axis_name)
+
+
+def _init_each(
+    children: dict[str, Layer], key: Key, x: PyTree
+) -> tuple[Params, State]:
+    """Initialize layers that all take the same input."""
+    params: Params = {}
+    state: State = {}
+    for name, layer in children.items():
+        init_child(name, layer, key, spec(x), params, state)
+    return params, state
+
+
+def _apply_each(
+    children: dict[str, Layer],
+    params: Params,
+    state: State,
+    x: PyTree,
+    key: Key | None,
+    train: bool,
+) -> tuple[dict[str, PyTree], State]:
+    """Apply layers to the same input; return their outputs by name, and new state."""
+    outputs = {}
+    new: State = {}
+    for name, layer in children.items():
+        y, own = apply_child(name, layer, params, state, x, key=key, train=train)
+        outputs[name] = y
+        new |= own
+    return outputs, new

@@ -1,0 +1,121 @@
+"""Metrics of a model over a data set, exact over batches of any size."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.layers.base import Layer, spec
+from fnn.layers.combinators import batched
+from fnn.training.inputs import check_targets, on_device
+from fnn.training.objective import Metric, check_model
+from fnn.types import Array, Params, PyTree, State
+
+
+def evaluate(
+    model: Layer,
+    params: Params,
+    state: State,
+    data: tuple[PyTree, PyTree],
+    metrics: Mapping[str, Metric],
+    *,
+    batch_size: int = 512,
+) -> dict[str, float]:
+    """Return the mean of each metric over all examples, at inference.
+
+    Args:
+        model: For one example.
+        params: Parameters of the model.
+        state: State of the model; `{}` for one that holds none.
+        data: Inputs and targets, each with a leading axis over the examples.
+        metrics: Functions of the output and the target of one example, by name; losses
+            are such functions too.
+        batch_size: How many examples are computed at once, which bounds the memory.
+
+    Returns:
+        A number for each metric.
+
+    Raises:
+        ValueError: If the data is empty, differs in length or is not finite, or if a
+            metric refuses the targets.
+
+    Example:
+        >>> model = fnn.Sequential(jax.numpy.negative)
+        >>> data = jax.numpy.array([1.0, 2.0]), jax.numpy.array([-1.0, -4.0])
+        >>> fnn.evaluate(model, {}, {}, data, {"error": fnn.losses.squared_error})
+        {'error': 2.0}
+    """
+    check_model(model)
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    arrays = on_device(data, "data")
+    check_metrics(model, params, state, arrays, metrics, "data")
+    means = means_on_device(model, params, state, arrays, metrics, batch_size)
+    return {name: float(mean) for name, mean in means.items()}
+
+
+def check_metrics(
+    model: Layer,
+    params: Params,
+    state: State,
+    arrays: tuple[PyTree, PyTree],
+    metrics: Mapping[str, Metric],
+    name: str,
+) -> None:
+    """Raise what the model or a metric has to object to, before anything is computed."""
+    example = example_spec(arrays[0])
+    output, _ = jax.eval_shape(model.apply, params, state, example)
+    check_targets(metrics, output, arrays[1], name)
+
+
+def example_spec(batch: PyTree) -> PyTree:
+    """Return the spec of one example of a batch."""
+    return jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:]), spec(batch))
+
+
+def means_on_device(
+    model: Layer,
+    params: Params,
+    state: State,
+    arrays: tuple[PyTree, PyTree],
+    metrics: Mapping[str, Metric],
+    batch_size: int,
+) -> dict[str, Array]:
+    """Return the mean of each metric without waiting for it."""
+    examples = jax.tree.leaves(arrays)[0].shape[0]
+    size = min(batch_size, examples)
+    totals = None
+    for first in range(0, examples, size):
+        totals = _add_batch(
+            model, tuple(metrics.items()), size, params, state, arrays, first, totals
+        )
+    return jax.tree.map(lambda total: total / examples, totals)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _add_batch(
+    model: Layer,
+    metrics: tuple[tuple[str, Metric], ...],
+    size: int,
+    params: Params,
+    state: State,
+    arrays: tuple[PyTree, PyTree],
+    first: Array,
+    totals: dict[str, Array] | None,
+) -> dict[str, Array]:
+    """Add the metrics of the examples from `first` on to their totals."""
+    examples = jax.tree.leaves(arrays)[0].shape[0]
+    # The last batch reaches back, so that it has the size of the others.
+    begin = jnp.minimum(first, examples - size)
+    new = begin + jnp.arange(size) >= first
+    x, y = jax.tree.map(
+        lambda a: jax.lax.dynamic_slice_in_dim(a, begin, size), arrays
+    )
+    outputs, _ = batched(model).apply(params, state, x)
+    sums = {}
+    for name, metric in metrics:
+        values = jax.vmap(metric)(outputs, y)
+        sums[name] = jnp.sum(jnp.where(new, values, jnp.zeros_like(values)))
+    return sums if totals is None else jax.tree.map(jnp.add, totals, sums)

@@ -1,0 +1,67 @@
+"""What training checks of its data before it begins."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, tree
+from fnn.training.objective import Metric
+from fnn.types import PyTree
+from fnn.values import show
+
+
+def on_device(data: Any, name: str) -> tuple[PyTree, PyTree]:
+    """Return inputs and targets as arrays on the device.
+
+    Raises:
+        TypeError: If `data` is not a pair.
+        ValueError: If the pair is empty, differs in length or is not finite.
+    """
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"{name} must be a pair (x, y), got {checks.describe(data)}")
+    arrays = jax.tree.map(jnp.asarray, tuple(data))
+    if checks.leading_length({"x": arrays[0], "y": arrays[1]}, name) == 0:
+        raise ValueError(f"{name} is empty: x {checks.describe(arrays[0])}")
+    for path, leaf in tree.flatten({"x": arrays[0], "y": arrays[1]}).items():
+        _check_finite(leaf, f"{name} {path}")
+    return arrays
+
+
+def check_targets(
+    functions: Mapping[str, Metric], output: PyTree, targets: PyTree, name: str
+) -> None:
+    """Let every loss and metric see the targets with the smallest and largest values.
+
+    Inside `jit` a loss can't look at values; here it gets real targets beside the spec of
+    the model's output, so that it raises on labels out of range, at no cost.
+    """
+    extremes = set()
+    for leaf in jax.tree.leaves(targets):
+        flat = np.asarray(leaf).reshape(leaf.shape[0], -1)
+        if flat.size:
+            extremes |= {int(flat.min(1).argmin()), int(flat.max(1).argmax())}
+    for i in sorted(extremes):
+        target = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), targets)
+        for label, function in functions.items():
+            try:
+                jax.eval_shape(lambda y, f=function, t=target: f(y, t), output)
+            except Exception as error:
+                error.add_note(
+                    f"in {label}, {show(function)}, given the model's output "
+                    f"{checks.describe(output)} and the target of example {i} of {name}"
+                )
+                raise
+
+
+def _check_finite(leaf: Any, what: str) -> None:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact) or jnp.isfinite(leaf).all():
+        return
+    axes = tuple(range(1, leaf.ndim))
+    bad = np.flatnonzero(~np.isfinite(np.asarray(leaf, np.float64)).all(axis=axes))
+    raise ValueError(
+        f"{what} holds NaN or infinity in {len(bad)} of {leaf.shape[0]} examples, the "
+        f"first being number {bad[0]}"
+    )

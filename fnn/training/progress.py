@@ -1,0 +1,126 @@
+"""What `fit` prints while it runs."""
+
+import sys
+from types import TracebackType
+from typing import Any, Protocol
+
+
+class Display(Protocol):
+    """A context that is told how far training has come."""
+
+    def __enter__(self) -> "Display": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def advance(self, epoch: int, steps: int) -> None:
+        """Say that so many steps of the epoch, which counts from 0, are done."""
+
+    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+        """Say that the epoch is over, and what came of it."""
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+
+
+def make_display(progress: bool, epochs: int, steps: int) -> Display:
+    """Return a bar on a terminal where `rich` is installed, else plain lines."""
+    if not progress:
+        return _Silent()
+    try:
+        from rich.console import Console
+    except ImportError:
+        return _Lines(epochs)
+    console = Console()
+    if console.is_terminal or console.is_jupyter:
+        return _Bar(console, epochs, steps)
+    return _Lines(epochs)
+
+
+def format_row(row: dict[str, float]) -> str:
+    """Return metrics as one line; rates in scientific notation, `seconds` left out.
+
+    Example:
+        >>> format_row({"loss": 0.12345, "learning_rate": 0.001, "seconds": 1.0})
+        'loss 0.1235  learning_rate 1.0e-03'
+    """
+    shown = (
+        f"{name} {value:.1e}" if name == "learning_rate" else f"{name} {value:.4f}"
+        for name, value in row.items()
+        if name != "seconds"
+    )
+    return "  ".join(shown)
+
+
+class _Silent:
+    def __enter__(self) -> "_Silent":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def advance(self, epoch: int, steps: int) -> None:
+        pass
+
+    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+
+class _Lines(_Silent):
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+        seconds = row["seconds"]
+        self.say(f"epoch {epoch + 1}/{self.epochs}  {format_row(row)}  {seconds:.2f} s")
+
+    def say(self, message: str) -> None:
+        print(message, file=sys.stdout, flush=True)
+
+
+class _Bar(_Silent):
+    def __init__(self, console: Any, epochs: int, steps: int) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.steps = steps
+        self.progress = Progress(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[row]}"),
+            console=console,
+        )
+        self.task = self.progress.add_task("", total=epochs, row="compiling")
+
+    def __enter__(self) -> "_Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.stop()
+
+    def advance(self, epoch: int, steps: int) -> None:
+        self.progress.update(self.task, completed=epoch + steps / self.steps)
+
+    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+        self.progress.update(self.task, completed=epoch + 1, row=format_row(row))
+
+    def say(self, message: str) -> None:
+        self.progress.console.print(message)

@@ -1,0 +1,226 @@
+"""Arithmetic on pytrees of arrays, and selection of their leaves by path.
+
+A path is the names on the way to a leaf, joined by slashes: `"dense_0/kernel"`. A
+pattern is a shell glob on the whole path, in which `*` also matches slashes, or
+several of them: `"dense_*/kernel"`, `("*bias", "norm_*")`.
+"""
+
+import fnmatch
+import functools
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from fnn.types import Array, PyTree
+
+Pattern: TypeAlias = str | tuple[str, ...]
+
+
+def add(a: PyTree, b: PyTree) -> PyTree:
+    """Return a + b, leaf by leaf.
+
+    Example:
+        >>> add({"w": 1.0}, {"w": 2.0})
+        {'w': 3.0}
+    """
+    return jax.tree.map(operator.add, a, b)
+
+
+def subtract(a: PyTree, b: PyTree) -> PyTree:
+    """Return a - b, leaf by leaf.
+
+    Example:
+        >>> subtract({"w": 1.0}, {"w": 2.0})
+        {'w': -1.0}
+    """
+    return jax.tree.map(operator.sub, a, b)
+
+
+def scale(factor: Array | float, tree: PyTree) -> PyTree:
+    """Return factor * tree; the leaves keep their dtypes.
+
+    Example:
+        >>> scale(2, {"w": jax.numpy.ones(2)})
+        {'w': Array([2., 2.], dtype=float32)}
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, tree)
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    """Return zeros of the shapes and dtypes of `tree`, each leaf an array of its own.
+
+    Example:
+        >>> zeros_like({"w": jax.ShapeDtypeStruct((2,), "float32")})
+        {'w': Array([0., 0.], dtype=float32)}
+    """
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+
+
+def cast(tree: PyTree, dtype: Any) -> PyTree:
+    """Return `tree` with its floating-point leaves converted to `dtype`.
+
+    Example:
+        >>> cast({"w": jax.numpy.ones(1), "n": jax.numpy.arange(1)}, "bfloat16")
+        {'n': Array([0], dtype=int32), 'w': Array([1], dtype=bfloat16)}
+    """
+
+    def convert(leaf: Array) -> Array:
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(dtype) if floating else leaf
+
+    return jax.tree.map(convert, tree)
+
+
+def where(condition: Array, a: PyTree, b: PyTree) -> PyTree:
+    """Return `a` where the scalar `condition` holds, else `b`, leaf by leaf.
+
+    Example:
+        >>> where(True, {"w": jax.numpy.ones(1)}, {"w": jax.numpy.zeros(1)})
+        {'w': Array([1.], dtype=float32)}
+    """
+    return jax.tree.map(functools.partial(jnp.where, condition), a, b)
+
+
+def dot(a: PyTree, b: PyTree) -> Array:
+    """Return the inner product ⟨a, b⟩ = Σ aᵢ bᵢ over all elements of all leaves, ().
+
+    Leaves of less than 32 bits are converted to float32 first.
+
+    Example:
+        >>> dot({"w": jax.numpy.ones(3)}, {"w": jax.numpy.ones(3)})
+        Array(3., dtype=float32)
+    """
+
+    def leaf_dot(x: Array, y: Array) -> Array:
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        return jnp.sum(x.astype(dtype) * y.astype(dtype))
+
+    products = jax.tree.leaves(jax.tree.map(leaf_dot, a, b))
+    return functools.reduce(operator.add, products) if products else jnp.float32(0)
+
+
+def norm(tree: PyTree) -> Array:
+    """Return the Euclidean norm ‖tree‖ = √⟨tree, tree⟩ over all leaves, ().
+
+    Example:
+        >>> norm({"a": jax.numpy.array([3.0]), "b": jax.numpy.array([4.0])})
+        Array(5., dtype=float32)
+    """
+    return jnp.sqrt(dot(tree, tree))
+
+
+def size(tree: PyTree) -> int:
+    """Return the number of elements of all leaves.
+
+    Example:
+        >>> size({"kernel": jax.numpy.ones((3, 2)), "bias": jax.numpy.ones(2)})
+        8
+    """
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def nbytes(tree: PyTree) -> int:
+    """Return the number of bytes that the elements of all leaves take.
+
+    Example:
+        >>> nbytes({"kernel": jax.numpy.ones((3, 2)), "bias": jax.numpy.ones(2)})
+        32
+    """
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def all_finite(tree: PyTree) -> Array:
+    """Return whether no leaf holds a NaN or an infinity, ().
+
+    Example:
+        >>> all_finite({"w": jax.numpy.array([1.0, jax.numpy.nan])})
+        Array(False, dtype=bool)
+    """
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return functools.reduce(jnp.logical_and, finite, jnp.bool_(True))
+
+
+def map_with_path(function: Callable[..., Any], tree: PyTree, *rest: PyTree) -> PyTree:
+    """Return the tree of `function(path, leaf, *leaves_of_rest)`.
+
+    Example:
+        >>> map_with_path(lambda path, leaf: path, {"dense_0": {"bias": 0.0}})
+        {'dense_0': {'bias': 'dense_0/bias'}}
+    """
+    return jax.tree.map_with_path(
+        lambda path, *leaves: function(_join(path), *leaves), tree, *rest
+    )
+
+
+def flatten(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves by path.
+
+    Example:
+        >>> flatten({"dense_0": {"bias": 1.0, "kernel": 2.0}})
+        {'dense_0/bias': 1.0, 'dense_0/kernel': 2.0}
+    """
+    return {_join(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def match(tree: PyTree, pattern: Pattern) -> PyTree:
+    """Return a tree of booleans: whether the leaf's path matches `pattern`.
+
+    Args:
+        tree: Any pytree.
+        pattern: A glob on the whole path, or a tuple of them, any of which may match.
+
+    Raises:
+        ValueError: If a glob matches no leaf, which is nearly always a misspelling.
+
+    Example:
+        >>> match({"dense_0": {"bias": 1.0, "kernel": 2.0}}, "dense_*/kernel")
+        {'dense_0': {'bias': False, 'kernel': True}}
+    """
+    globs = (pattern,) if isinstance(pattern, str) else pattern
+    paths = list(flatten(tree))
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(path, glob) for path in paths):
+            raise ValueError(f"no leaf matches {glob!r}; the paths are {paths}")
+    return map_with_path(
+        lambda path, _: any(fnmatch.fnmatchcase(path, glob) for glob in globs), tree
+    )
+
+
+def partition(tree: PyTree, pattern: Pattern) -> tuple[PyTree, PyTree]:
+    """Split a tree into the leaves whose paths match `pattern`, and the others.
+
+    Both parts have the containers of `tree`, with `None`, which JAX takes for an empty
+    tree, in place of the leaves that are in the other. `merge` undoes it.
+
+    Raises:
+        ValueError: If a glob matches no leaf.
+
+    Example:
+        >>> partition({"body": 1.0, "head": 2.0}, "head")
+        ({'body': None, 'head': 2.0}, {'body': 1.0, 'head': None})
+    """
+    mask = match(tree, pattern)
+    chosen = jax.tree.map(lambda m, leaf: leaf if m else None, mask, tree)
+    others = jax.tree.map(lambda m, leaf: None if m else leaf, mask, tree)
+    return chosen, others
+
+
+def merge(a: PyTree, b: PyTree) -> PyTree:
+    """Put together what `partition` split.
+
+    Example:
+        >>> merge(*partition({"body": 1.0, "head": 2.0}, "head"))
+        {'body': 1.0, 'head': 2.0}
+    """
+    return jax.tree.map(
+        lambda x, y: y if x is None else x, a, b, is_leaf=lambda leaf: leaf is None
+    )
+
+
+def _join(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -1,0 +1,33 @@
+"""Names for the types that signatures share."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import jax
+
+Array: TypeAlias = jax.Array
+Key: TypeAlias = jax.Array
+"""A typed key, made by `jax.random.key`."""
+PyTree: TypeAlias = Any
+"""Nested containers with arrays as leaves."""
+Params: TypeAlias = dict[str, Any]
+"""Nested dicts of arrays, the names being words."""
+State: TypeAlias = dict[str, Any]
+"""Like `Params`: what a model carries from step to step without a gradient."""
+Shape: TypeAlias = tuple[int, ...]
+Schedule: TypeAlias = Callable[[Array], Array]
+"""From the number of steps taken, (), to a rate, ()."""
+Initializer: TypeAlias = Callable[..., Array]
+"""Called `(key, shape, dtype)`, as JAX's own initializers are."""
+
+
+class GradientTransformation(Protocol):
+    """What a training step asks of an optimizer; Optax's satisfy it too."""
+
+    @property
+    def init(self) -> Callable[..., Any]:
+        """Called `(params)`; returns the optimizer's state."""
+
+    @property
+    def update(self) -> Callable[..., tuple[Any, Any]]:
+        """Called `(grads, opt_state, params)`; returns updates and state."""

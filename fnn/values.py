@@ -1,0 +1,204 @@
+"""Values: immutable configuration that prints, compares, hashes and pickles."""
+
+import dataclasses
+import functools
+import importlib
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any, dataclass_transform
+
+import jax
+import numpy as np
+
+LINE_LENGTH = 88
+JAX_NAMESPACES = (
+    "jax.nn",
+    "jax.numpy",
+    "jax.lax",
+    "jax.nn.initializers",
+    "jax.scipy.special",
+    "jax.random",
+    "jax",
+)
+
+
+@dataclass_transform(frozen_default=True)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Value:
+    """Make every subclass a frozen dataclass with a `repr` that evaluates.
+
+    Two values are equal when their types and their fields are; arrays compare by
+    content, `functools.partial` by function and arguments. A value is therefore
+    safe as a static argument of `jax.jit`: building it again does not recompile.
+    `repr` omits fields that have their default, and names JAX's functions and
+    fnn's own classes by their public names; those are also what is pickled, so
+    that a model that holds `jax.nn.relu` pickles although the function does not.
+
+    Change a value with `dataclasses.replace`.
+
+    Example:
+        >>> import fnn
+        >>> layer = fnn.Dense(10, bias=False)
+        >>> layer
+        fnn.Dense(10, bias=False)
+        >>> eval(repr(layer)) == layer
+        True
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclasses.dataclass(frozen=True, repr=False, eq=False)(cls)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(self) is not type(other):
+            return NotImplemented
+        return _comparable(_fields(self)) == _comparable(_fields(other))
+
+    def __hash__(self) -> int:
+        # Kept, because `jit` hashes its static arguments at every call.
+        if "_hash" not in self.__dict__:
+            self._set(_hash=hash((type(self), _comparable(_fields(self)))))
+        return int(self.__dict__["_hash"])
+
+    def __repr__(self) -> str:
+        name, arguments = public_name(type(self)), list(self._arguments())
+        line = f"{name}({', '.join(arguments)})"
+        if len(line) <= LINE_LENGTH and "\n" not in line:
+            return line
+        body = "".join(f"{argument},\n" for argument in arguments)
+        return f"{name}(\n{textwrap.indent(body, '    ')})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), _portable(_fields(self)))
+
+    def _arguments(self) -> Iterator[str]:
+        """Yield the arguments that `repr` shows."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.default is dataclasses.MISSING:
+                yield show(value)
+            elif _comparable(value) != _comparable(field.default):
+                yield f"{field.name}={show(value)}"
+
+    def _set(self, **fields: Any) -> None:
+        """Write fields; only for `__init__` and `__post_init__`."""
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+
+def show(value: Any) -> str:
+    """Return an expression for `value` that needs only `fnn` and `jax` imported."""
+    if isinstance(value, functools.partial):
+        arguments = [show(a) for a in (value.func, *value.args)]
+        arguments += [f"{name}={show(a)}" for name, a in value.keywords.items()]
+        return f"jax.tree_util.Partial({', '.join(arguments)})"
+    if isinstance(value, np.ndarray | jax.Array) and not _is_tracer(value):
+        return f"jax.numpy.array({np.asarray(value).tolist()}, dtype={value.dtype.name!r})"
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return f"float('{value}')"
+    if type(value) is tuple:
+        inner = ", ".join(map(show, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if type(value) is list:
+        return f"[{', '.join(map(show, value))}]"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{show(k)}: {show(v)}' for k, v in value.items())}}}"
+    if callable(value) and not isinstance(value, Value):
+        return public_name(value)
+    return repr(value)
+
+
+def public_name(thing: Any) -> str:
+    """Return the shortest dotted name by which a class or a function is imported.
+
+    What has no such name (a lambda, a nested function) is shown by its `repr`.
+    """
+    module = getattr(thing, "__module__", None)
+    name = getattr(thing, "__qualname__", getattr(thing, "__name__", None))
+    if not module or not name or "<" in name:
+        return repr(thing)
+    if module in ("builtins", "__main__"):
+        return str(name)
+    parts = module.split(".")
+    prefixes = (".".join(parts[: i + 1]) for i in range(len(parts)))
+    candidates = JAX_NAMESPACES if parts[0] == "jax" else prefixes
+    for candidate in candidates:
+        if _lookup(sys.modules.get(candidate), name) is thing:
+            return f"{candidate}.{name}"
+    return f"{module}.{name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    """Stands in a pickle for an object that is found again by its name."""
+
+    module: str
+    name: str
+
+
+def _fields(value: Value) -> dict[str, Any]:
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
+def _is_tracer(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def _lookup(module: Any, name: str) -> Any:
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply `function` to what a plain container holds; return the rest as it is."""
+    if isinstance(value, functools.partial):
+        arguments = [function(a) for a in value.args]
+        keywords = {k: function(v) for k, v in value.keywords.items()}
+        return type(value)(function(value.func), *arguments, **keywords)
+    if type(value) in (tuple, list):
+        return type(value)(function(v) for v in value)
+    if type(value) is dict:
+        return {k: function(v) for k, v in value.items()}
+    return value
+
+
+def _comparable(value: Any) -> Any:
+    """Return what stands for `value` in comparisons and hashes."""
+    if isinstance(value, functools.partial):
+        keywords = _comparable(dict(sorted(value.keywords.items())))
+        return (functools.partial, _comparable((value.func, *value.args)), keywords)
+    if isinstance(value, np.ndarray | jax.Array) and not _is_tracer(value):
+        array = np.asarray(value)
+        return (np.ndarray, array.shape, array.dtype.name, array.tobytes())
+    if isinstance(value, tuple | list):
+        return tuple(map(_comparable, value))
+    if isinstance(value, dict):
+        return tuple((k, _comparable(v)) for k, v in value.items())
+    return value
+
+
+def _portable(value: Any) -> Any:
+    """Replace JAX's functions, many of which do not pickle, by their names."""
+    if getattr(value, "__module__", None) and callable(value):
+        module, _, name = public_name(value).rpartition(".")
+        if module in JAX_NAMESPACES and _lookup(sys.modules[module], name) is value:
+            return _Named(module, name)
+    return _map(_portable, value)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, _Named):
+        return _lookup(importlib.import_module(value.module), value.name)
+    return _map(_restored, value)
+
+
+def _rebuild(cls: type[Value], fields: dict[str, Any]) -> Value:
+    value = object.__new__(cls)
+    value._set(**_restored(fields))
+    return value
