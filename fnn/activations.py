@@ -51,7 +51,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def tanh(x: Array) -> Array:
-    """Return tanh(x) = 2 σ(2x) - 1. Range (-1, 1), derivative 1 - tanh².
+    """Return the hyperbolic tangent, 2 σ(2x) - 1. Range (-1, 1), derivative 1 - tanh².
 
     Example:
         >>> tanh(jax.numpy.float32(0.0))

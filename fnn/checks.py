@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.types import PyTree
+from fnn.types import Key, PyTree
 
 
 def describe(tree: PyTree) -> str:
@@ -43,8 +43,8 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} must be in [{low}, {high}], got {value!r}")
 
 
-def typed_key(key: Any, needed_by: str) -> None:
-    """Raise unless `key` is one typed key."""
+def typed_key(key: Any, needed_by: str) -> Key:
+    """Return `key`, or raise unless it is one typed key."""
     if key is None:
         raise ValueError(f"{needed_by} needs a key: pass key=jax.random.key(seed)")
     dtype = getattr(key, "dtype", None)
@@ -54,7 +54,8 @@ def typed_key(key: Any, needed_by: str) -> None:
             f"got {describe(key)}"
         )
     if key.shape != ():
-        raise ValueError(f"{needed_by} needs one key, got {key.shape} keys")
+        raise ValueError(f"{needed_by} needs one key, got keys of shape {key.shape}")
+    return key
 
 
 def floating(owner: str, x: Any) -> np.dtype[Any]:

@@ -72,8 +72,8 @@ class VarianceScaling(Value):
                 f"for a vector use Normal or Constant"
             )
         window = math.prod(shape[:-2])
-        fans = {"in": window * shape[-2], "out": window * shape[-1]}
-        fans["average"] = (fans["in"] + fans["out"]) / 2
+        fan_in, fan_out = window * shape[-2], window * shape[-1]
+        fans = {"in": fan_in, "out": fan_out, "average": (fan_in + fan_out) / 2}
         std = math.sqrt(self.scale / max(fans[self.fan], 1))
         if self.distribution == "normal":
             return Normal(std)(key, shape, dtype)

@@ -91,9 +91,7 @@ def _row(
 ) -> LayerSummary:
     name = show_layer(layer).replace("\n", " ")
     flops = _flops(layer, params, state, x)
-    return LayerSummary(
-        "/".join(path), name, checks.describe(y), tree.size(params), flops
-    )
+    return LayerSummary("/".join(path), name, checks.describe(y), tree.size(params), flops)
 
 
 def _flops(layer: Layer, params: Any, state: Any, x: Any) -> float | None:

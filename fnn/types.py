@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import jax
+import numpy as np
 
 Array: TypeAlias = jax.Array
+NDArray: TypeAlias = np.ndarray[Any, Any]
 Key: TypeAlias = jax.Array
 """A typed key, made by `jax.random.key`."""
 PyTree: TypeAlias = Any

@@ -1,5 +1,6 @@
 """Data: real sets, splits, batches, shuffling and preprocessing, on the host."""
 
+from fnn.data.datasets import Examples as Examples
 from fnn.data.datasets import digits as digits
 from fnn.data.datasets import mnist as mnist
 from fnn.data.idx import read_idx as read_idx

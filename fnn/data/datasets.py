@@ -1,13 +1,14 @@
 """Data sets by name, as NumPy arrays; images are (height, width, channels), 0 to 1."""
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from fnn.data.idx import read_idx
+from fnn.types import NDArray
 
-Examples: TypeAlias = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+Examples: TypeAlias = tuple[NDArray, NDArray]
 
 MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-DTYPES = {
+from fnn.types import NDArray
+
+DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
     0x09: np.dtype(">i1"),
     0x0B: np.dtype(">i2"),
@@ -20,7 +22,7 @@ DTYPES = {
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_idx(path: str | Path) -> np.ndarray[Any, Any]:
+def read_idx(path: str | Path) -> NDArray:
     """Read an array from an IDX file, compressed by gzip or not.
 
     The file begins with two zero bytes, a byte for the type and one for the number of

@@ -1,14 +1,14 @@
 """Parts and batches of a data set."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fnn import checks
 from fnn.data.shuffling import permutation
-from fnn.types import Array, Key, PyTree
+from fnn.types import Key, NDArray, PyTree
 
 
 def split(
@@ -16,7 +16,7 @@ def split(
     sizes: tuple[float, ...] | tuple[int, ...],
     *,
     key: Key,
-    stratify: Any = None,
+    stratify: ArrayLike | None = None,
 ) -> tuple[PyTree, ...]:
     """Divide examples at random into parts, such as train, validation and test.
 
@@ -35,7 +35,8 @@ def split(
 
     Example:
         >>> x, y = jax.numpy.arange(10), jax.numpy.arange(10) % 2
-        >>> train, test = fnn.data.split((x, y), (0.6, 0.4), key=jax.random.key(0), stratify=y)
+        >>> key = jax.random.key(0)
+        >>> train, test = fnn.data.split((x, y), (0.6, 0.4), key=key, stratify=y)
         >>> len(train[0]), int(train[1].sum())
         (6, 3)
     """
@@ -52,9 +53,7 @@ def split(
     )
 
 
-def batches(
-    data: PyTree, batch_size: int, *, key: Key | None = None
-) -> Iterator[PyTree]:
+def batches(data: PyTree, batch_size: int, *, key: Key | None = None) -> Iterator[PyTree]:
     """Yield mini-batches, the last one being smaller where the size does not divide.
 
     Args:
@@ -90,7 +89,7 @@ def _examples(arrays: PyTree) -> int:
     return examples
 
 
-def _counts(sizes: tuple[float, ...], examples: int) -> Array:
+def _counts(sizes: tuple[float, ...], examples: int) -> NDArray:
     if all(isinstance(size, int | np.integer) for size in sizes):
         counts = np.array(sizes)
         if counts.sum() != examples:
@@ -109,7 +108,7 @@ def _counts(sizes: tuple[float, ...], examples: int) -> Array:
     return counts
 
 
-def _stratified(order: Any, labels: Any, counts: Any) -> Any:
+def _stratified(order: NDArray, labels: NDArray, counts: NDArray) -> NDArray:
     """Return an order whose parts of these sizes have every class in proportion.
 
     Each example gets the share of its class that comes before it in `order`; sorted by

@@ -198,7 +198,7 @@ def apply_child(
 
 @contextmanager
 def observing(callback: Callable[..., None]) -> Iterator[None]:
-    """Call `callback(path, layer, params, state, x, y)` whenever a combinator ran a layer."""
+    """Call `callback(path, layer, params, state, x, y)` after each layer that is run."""
     token = _OBSERVER.set(callback)
     try:
         yield

@@ -303,9 +303,7 @@ def batched(layer: LayerLike, axis_name: str = "batch") -> Batched:
     return Batched(layer, axis_name)
 
 
-def _init_each(
-    children: dict[str, Layer], key: Key, x: PyTree
-) -> tuple[Params, State]:
+def _init_each(children: dict[str, Layer], key: Key, x: PyTree) -> tuple[Params, State]:
     """Initialize layers that all take the same input."""
     params: Params = {}
     state: State = {}

@@ -48,7 +48,7 @@ class Dropout(Layer):
     ) -> tuple[Array, State]:
         if not train:
             return x, state
-        checks.typed_key(key, "Dropout in training")
+        key = checks.typed_key(key, "Dropout in training")
         keep = 1 - self.rate
         mask = jax.random.bernoulli(key, keep, x.shape)
         scale = jnp.asarray(1 / jnp.maximum(keep, jnp.finfo(x.dtype).tiny), x.dtype)

@@ -79,8 +79,8 @@ class Chain(Optimizer):
         self, grads: PyTree, state: Any, params: Params | None = None
     ) -> tuple[PyTree, Any]:
         new = []
-        for transform, own in zip(self.transforms, state, strict=True):
-            grads, own = transform.update(grads, own, params)
+        for transform, old in zip(self.transforms, state, strict=True):
+            grads, own = transform.update(grads, old, params)
             new.append(own)
         return grads, tuple(new)
 

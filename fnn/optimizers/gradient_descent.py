@@ -112,9 +112,7 @@ class Momentum(Optimizer):
         self, grads: PyTree, state: MomentumState, params: Params | None = None
     ) -> tuple[PyTree, MomentumState]:
         mu, rate = self.momentum, rate_at(self.learning_rate, state.step)
-        force = {"rate_inside": rate, "rate_outside": 1.0, "averaged": 1.0 - mu}[
-            self.form
-        ]
+        force = {"rate_inside": rate, "rate_outside": 1.0, "averaged": 1.0 - mu}[self.form]
         velocity = jax.tree.map(
             lambda v, g: jnp.asarray(mu, g.dtype) * v - jnp.asarray(force, g.dtype) * g,
             state.velocity,

@@ -41,5 +41,7 @@ class ClipByGlobalNorm(Optimizer):
         norm = tree.norm(grads)
         max_norm = jnp.asarray(self.max_norm, norm.dtype)
         # The denominator is at least max_norm, so it is 0 only where the factor is 0/0.
-        factor = max_norm / jnp.maximum(norm, jnp.maximum(max_norm, jnp.finfo(norm.dtype).tiny))
+        factor = max_norm / jnp.maximum(
+            norm, jnp.maximum(max_norm, jnp.finfo(norm.dtype).tiny)
+        )
         return tree.scale(factor, grads), state

@@ -2,6 +2,7 @@
 
 from fnn.training.evaluation import evaluate as evaluate
 from fnn.training.fitting import FitResult as FitResult
+from fnn.training.fitting import History as History
 from fnn.training.fitting import fit as fit
 from fnn.training.objective import Supervised as Supervised
 from fnn.training.objective import supervised as supervised

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -110,9 +109,7 @@ def _add_batch(
     # The last batch reaches back, so that it has the size of the others.
     begin = jnp.minimum(first, examples - size)
     new = begin + jnp.arange(size) >= first
-    x, y = jax.tree.map(
-        lambda a: jax.lax.dynamic_slice_in_dim(a, begin, size), arrays
-    )
+    x, y = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, begin, size), arrays)
     outputs, _ = batched(model).apply(params, state, x)
     sums = {}
     for name, metric in metrics:

@@ -1,9 +1,10 @@
 """`fit`: train a model on data that fits into the memory of the device."""
 
+import functools
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +14,16 @@ from fnn import checks
 from fnn.layers.base import Layer
 from fnn.optimizers.base import current_learning_rate
 from fnn.training import loop as loops
-from fnn.training.evaluation import check_metrics, example_spec, means_on_device
+from fnn.training.evaluation import check_metrics, means_on_device
 from fnn.training.inputs import on_device
 from fnn.training.objective import Metric, supervised
 from fnn.training.progress import Display, make_display
 from fnn.training.step import Step, TrainState, make_step
-from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
+from fnn.types import Array, GradientTransformation, Key, NDArray, Params, PyTree, State
 
 EVALUATION_BATCH_SIZE = 256
 
-History = dict[str, np.ndarray[Any, Any]]
+History: TypeAlias = dict[str, NDArray]
 
 
 class FitResult(NamedTuple):
@@ -118,7 +119,8 @@ def fit(
 
     init_key, order_key, step_key = jax.random.split(key, 3)
     if params is None:
-        params, state = jax.jit(model.init)(init_key, example_spec(dataset.arrays[0]))
+        example = jax.tree.map(lambda leaf: leaf[0], dataset.arrays[0])
+        params, state = _init(model, init_key, example)
     params, state = jax.tree.map(jnp.asarray, (params, state or {}))
     check_metrics(model, params, state, dataset.arrays, measured, "data")
     if validation is not None:
@@ -141,6 +143,11 @@ def fit(
     names = rows[0] if rows else ()
     history = {name: np.array([row[name] for row in rows]) for name in names}
     return FitResult(train_state.params, train_state.state, history)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model: Layer, key: Key, example: PyTree) -> tuple[Params, State]:
+    return model.init(key, example)
 
 
 def _run(
@@ -197,10 +204,13 @@ def _row(
     """Return the figures of an epoch; only here the host waits for the device."""
     figures = {name: total / examples for name, total in carry.totals.items()}
     figures |= validate(carry.train_state)
+    # JAX has sorted the names; the losses are what one looks at first.
+    names = sorted(figures, key=lambda name: (name.startswith("val_"), "loss" not in name))
+    values = jax.device_get(figures)
+    row = {name: float(values[name]) for name in names}
     rate = current_learning_rate(carry.train_state.opt_state)
     if rate is not None:
-        figures["learning_rate"] = rate
-    row = {name: float(figure) for name, figure in jax.device_get(figures).items()}
+        row["learning_rate"] = float(rate)
     return row | {"seconds": time.perf_counter() - began}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn import checks, tree
 from fnn.training.objective import Metric
-from fnn.types import PyTree
+from fnn.types import Array, PyTree
 from fnn.values import show
 
 
@@ -56,12 +56,17 @@ def check_targets(
                 raise
 
 
-def _check_finite(leaf: Any, what: str) -> None:
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact) or jnp.isfinite(leaf).all():
+def _check_finite(leaf: Array, what: str) -> None:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
         return
-    axes = tuple(range(1, leaf.ndim))
-    bad = np.flatnonzero(~np.isfinite(np.asarray(leaf, np.float64)).all(axis=axes))
-    raise ValueError(
-        f"{what} holds NaN or infinity in {len(bad)} of {leaf.shape[0]} examples, the "
-        f"first being number {bad[0]}"
-    )
+    bad = np.flatnonzero(~np.asarray(_finite_examples(leaf)))
+    if bad.size:
+        raise ValueError(
+            f"{what} holds NaN or infinity in {bad.size} of {leaf.shape[0]} examples, "
+            f"the first being number {bad[0]}"
+        )
+
+
+@jax.jit
+def _finite_examples(leaf: Array) -> Array:
+    return jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))

@@ -86,41 +86,42 @@ class _Lines(_Silent):
 
 
 class _Bar(_Silent):
+    """A bar over all epochs, and the latest figures on a line below."""
+
     def __init__(self, console: Any, epochs: int, steps: int) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress
+        from rich.live import Live
 
         self.steps = steps
-        self.progress = Progress(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[row]}"),
-            console=console,
+        self.bar = progress.Progress(
+            progress.TextColumn("epoch"),
+            progress.MofNCompleteColumn(),
+            progress.BarColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(),
         )
-        self.task = self.progress.add_task("", total=epochs, row="compiling")
+        self.task = self.bar.add_task("", total=epochs)
+        self.live = Live(self._view("compiling"), console=console)
+
+    def _view(self, figures: str) -> Any:
+        from rich.console import Group
+
+        return Group(self.bar, figures)
 
     def __enter__(self) -> "_Bar":
-        self.progress.start()
+        self.live.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.progress.stop()
+        self.live.stop()
 
     def advance(self, epoch: int, steps: int) -> None:
-        self.progress.update(self.task, completed=epoch + steps / self.steps)
+        self.bar.update(self.task, completed=epoch + steps / self.steps)
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
-        self.progress.update(self.task, completed=epoch + 1, row=format_row(row))
+        self.bar.update(self.task, completed=epoch + 1)
+        self.live.update(self._view(format_row(row)))
 
     def say(self, message: str) -> None:
-        self.progress.console.print(message)
+        self.live.console.print(message)

@@ -71,9 +71,7 @@ class Step(Value):
         return TrainState(params, state, opt_state, key, step + 1), metrics
 
 
-def make_step(
-    objective: Callable[..., Any], optimizer: GradientTransformation
-) -> Step:
+def make_step(objective: Callable[..., Any], optimizer: GradientTransformation) -> Step:
     """Make the pure function `(train_state, batch) -> (train_state, metrics)`.
 
     Args:
