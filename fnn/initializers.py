@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.types import Array, Key, Shape
+from fnn.types import Array, Key, Shape, wide
 from fnn.values import Value
 
 # The variance of a standard normal that is cut at two standard deviations.
@@ -160,13 +160,12 @@ class Orthogonal(Value):
         if len(shape) < 2:
             raise ValueError(f"Orthogonal needs a shape (..., in, out), got {shape}")
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        wide = jnp.promote_types(dtype, jnp.float32)  # QR knows no narrower type
         tall = (max(rows, columns), min(rows, columns))
-        q, r = jnp.linalg.qr(jax.random.normal(key, tall, wide))
+        q, r = jnp.linalg.qr(jax.random.normal(key, tall, wide(dtype)))
         # Makes the factor unique, and so the distribution uniform (Mezzadri 2007).
         q = q * jnp.sign(jnp.diagonal(r))[None, :]
         q = q if rows >= columns else q.T
-        return (jnp.asarray(self.gain, wide) * q.reshape(shape)).astype(dtype)
+        return (jnp.asarray(self.gain, q.dtype) * q.reshape(shape)).astype(dtype)
 
 
 class Constant(Value):

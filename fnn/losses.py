@@ -98,7 +98,8 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> Array:
     classes = logits.shape[0]
     _check_range(given, 0, classes - 1, f"labels for {classes} logits")
     # A sum over the classes, because it fuses where a gather does not.
-    picked = jnp.where(jnp.arange(classes) == labels, logits, 0).sum()
+    labels = labels.astype(jnp.int32)
+    picked = jnp.where(jnp.arange(classes, dtype=jnp.int32) == labels, logits, 0).sum()
     valid = (labels >= 0) & (labels < classes)
     return jnp.where(valid, jax.nn.logsumexp(logits) - picked, jnp.nan)
 

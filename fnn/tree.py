@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from fnn.types import Array, PyTree
+from fnn.types import Array, PyTree, wide
 
 Pattern: TypeAlias = str | tuple[str, ...]
 
@@ -96,8 +96,7 @@ def dot(a: PyTree, b: PyTree) -> Array:
     """
 
     def leaf_dot(x: Array, y: Array) -> Array:
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
-        return jnp.sum(x.astype(dtype) * y.astype(dtype))
+        return jnp.sum(x.astype(wide(x.dtype)) * y.astype(wide(y.dtype)))
 
     products = jax.tree.leaves(jax.tree.map(leaf_dot, a, b))
     return functools.reduce(operator.add, products) if products else jnp.float32(0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Array: TypeAlias = jax.Array
@@ -21,6 +22,11 @@ Schedule: TypeAlias = Callable[[Array], Array]
 """From the number of steps taken, (), to a rate, ()."""
 Initializer: TypeAlias = Callable[..., Array]
 """Called `(key, shape, dtype)`, as JAX's own initializers are."""
+
+
+def wide(dtype: Any) -> Any:
+    """Return the dtype to accumulate in: float32 in place of anything narrower."""
+    return jnp.float32 if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)
 
 
 class GradientTransformation(Protocol):

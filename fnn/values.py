@@ -5,7 +5,7 @@ import functools
 import importlib
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, dataclass_transform
 
 import jax
@@ -141,6 +141,16 @@ class _Named:
     name: str
 
 
+@dataclasses.dataclass(frozen=True)
+class _Partial:
+    """Stands in a pickle for a `functools.partial`, whose function is `_portable`."""
+
+    kind: type[Any]
+    function: Any
+    arguments: Any
+    keywords: Any
+
+
 def _fields(value: Value) -> dict[str, Any]:
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
@@ -153,19 +163,6 @@ def _lookup(module: Any, name: str) -> Any:
     for part in name.split("."):
         module = getattr(module, part, None)
     return module
-
-
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
-    """Apply `function` to what a plain container holds; return the rest as it is."""
-    if isinstance(value, functools.partial):
-        arguments = [function(a) for a in value.args]
-        keywords = {k: function(v) for k, v in value.keywords.items()}
-        return type(value)(function(value.func), *arguments, **keywords)
-    if type(value) in (tuple, list):
-        return type(value)(function(v) for v in value)
-    if type(value) is dict:
-        return {k: function(v) for k, v in value.items()}
-    return value
 
 
 def _comparable(value: Any) -> Any:
@@ -185,17 +182,32 @@ def _comparable(value: Any) -> Any:
 
 def _portable(value: Any) -> Any:
     """Replace JAX's functions, many of which do not pickle, by their names."""
-    if getattr(value, "__module__", None) and callable(value):
+    if isinstance(value, functools.partial):
+        parts = (value.func, value.args, value.keywords)
+        return _Partial(type(value), *map(_portable, parts))
+    if type(value) in (tuple, list):
+        return type(value)(map(_portable, value))
+    if type(value) is dict:
+        return {k: _portable(v) for k, v in value.items()}
+    if callable(value) and not isinstance(value, Value):
         module, _, name = public_name(value).rpartition(".")
         if module in JAX_NAMESPACES and _lookup(sys.modules[module], name) is value:
             return _Named(module, name)
-    return _map(_portable, value)
+    return value
 
 
 def _restored(value: Any) -> Any:
     if isinstance(value, _Named):
         return _lookup(importlib.import_module(value.module), value.name)
-    return _map(_restored, value)
+    if isinstance(value, _Partial):
+        keywords = _restored(value.keywords)
+        function, arguments = _restored(value.function), _restored(value.arguments)
+        return value.kind(function, *arguments, **keywords)
+    if type(value) in (tuple, list):
+        return type(value)(map(_restored, value))
+    if type(value) is dict:
+        return {k: _restored(v) for k, v in value.items()}
+    return value
 
 
 def _rebuild(cls: type[Value], fields: dict[str, Any]) -> Value:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
-from fnn.types import Array
+from fnn.types import Array, NDArray
 from fnn.values import Value
 
 
@@ -35,7 +36,7 @@ class Standardize(Value):
     std: Any
 
     def __post_init__(self) -> None:
-        self._set(mean=np.asarray(self.mean), std=np.asarray(self.std))
+        self._set(mean=_as_numpy(self.mean), std=_as_numpy(self.std))
 
     @classmethod
     def fit(cls, x: Any, axis: int | tuple[int, ...] = 0) -> "Standardize":
@@ -61,9 +62,18 @@ class Standardize(Value):
 
     def __call__(self, x: Array) -> Array:
         """Return (x - mean) / std."""
-        return (x - self.mean) / np.where(self.std == 0, 1, self.std).astype(self.std.dtype)
+        return (x - self.mean) / self._divisor
 
     def inverse(self, z: Array) -> Array:
         """Return x from z: z std + mean."""
-        std = np.where(self.std == 0, 1, self.std).astype(self.std.dtype)
-        return z * std + self.mean
+        return z * self._divisor + self.mean
+
+    @property
+    def _divisor(self) -> NDArray:
+        return np.where(self.std == 0, np.ones_like(self.std), self.std)
+
+
+def _as_numpy(array: Any) -> NDArray:
+    """Return an array of the dtype that JAX would give it."""
+    array = np.asarray(array)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))

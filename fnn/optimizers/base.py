@@ -48,7 +48,7 @@ class Chain(Optimizer):
     """Pass the gradients through several transforms, the optimizer last.
 
     Args:
-        *transforms: Optimizers or gradient transforms, fnn's or Optax's.
+        *stages: Optimizers or gradient transforms, fnn's or Optax's.
 
     Raises:
         TypeError: If something lacks `init` or `update`.
@@ -64,13 +64,11 @@ class Chain(Optimizer):
 
     transforms: tuple[GradientTransformation, ...]
 
-    def __init__(self, *transforms: Any) -> None:
+    def __init__(self, *stages: Any, transforms: tuple[Any, ...] = ()) -> None:
         # `dataclasses.replace` passes the field itself.
-        if len(transforms) == 1 and type(transforms[0]) is tuple:
-            (transforms,) = transforms
-        for transform in transforms:
+        self._set(transforms=stages or transforms)
+        for transform in self.transforms:
             check_optimizer(transform, "Chain")
-        self._set(transforms=transforms)
 
     def init(self, params: Params) -> Any:
         return tuple(transform.init(params) for transform in self.transforms)

@@ -1,0 +1,80 @@
+"""The contract tables: a row for each public layer, activation, loss, and so on.
+
+A new one needs one row; `test_*_contract.py` then checks what all of its kind promise. The
+oracles are written in NumPy, in float64, from the published formulas.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+class LayerRow(NamedTuple):
+    """A layer, the shape of an example, and what it computes (params, x) -> y."""
+
+    make: Callable[[], Any]
+    shape: tuple[int, ...]
+    oracle: Callable[[Any, Any], Any]
+    random: bool = False  # in training
+
+
+class FunctionRow(NamedTuple):
+    """An elementwise function, its oracle, and where it has no derivative."""
+
+    function: Callable[..., Any]
+    oracle: Callable[[Any], Any]
+    kinks: tuple[float, ...] = ()
+
+
+class LossRow(NamedTuple):
+    """A loss or metric, example outputs and targets, and its oracle on one example."""
+
+    function: Callable[..., Any]
+    outputs: Any  # (examples, ...)
+    targets: Any  # (examples, ...)
+    oracle: Callable[[Any, Any], Any]
+    smooth: bool = True
+
+
+class OptimizerRow(NamedTuple):
+    """An optimizer, and a generator that is sent gradients and yields updates."""
+
+    make: Callable[[], Any]
+    oracle: Callable[[], Any]
+    over_rate: Callable[[Any], Any] | None = None
+
+
+class ScheduleRow(NamedTuple):
+    """A schedule, and the rate after a number of steps."""
+
+    make: Callable[[], Any]
+    oracle: Callable[[int], float]
+
+
+class InitializerRow(NamedTuple):
+    """An initializer, a shape, and the mean and variance of what it draws."""
+
+    make: Callable[[], Any]
+    shape: tuple[int, ...]
+    mean: float
+    variance: float
+
+
+def over(table, *, where=lambda row: True):
+    """Run a test for every row of a table, under the row's name."""
+    chosen = {name: row for name, row in table.items() if where(row)}
+    return pytest.mark.parametrize("row", chosen.values(), ids=list(chosen))
+
+
+def example(shape, dtype="float32", seed=1):
+    """Return normal random numbers."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def numpy64(tree):
+    """Return a tree of NumPy arrays in float64."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)

@@ -1,0 +1,92 @@
+"""Layers, and what they compute."""
+
+import functools
+
+import jax
+import numpy as np
+
+import fnn
+from contracts import LayerRow
+from fnn import activations, initializers
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def leaky_relu(x):
+    return np.where(x > 0, x, 0.1 * x)
+
+
+def dense(params, x):
+    return x @ params["kernel"] + params.get("bias", 0)
+
+
+LAYERS = {
+    "Dense": LayerRow(lambda: fnn.Dense(3), (4,), dense),
+    "Dense, no bias": LayerRow(lambda: fnn.Dense(3, bias=False), (4,), dense),
+    "Dense, over positions": LayerRow(lambda: fnn.Dense(3), (5, 4), dense),
+    "Dense, initializers": LayerRow(
+        lambda: fnn.Dense(
+            3, kernel_init=initializers.Orthogonal(2.0), bias_init=initializers.ones
+        ),
+        (4,),
+        dense,
+    ),
+    "Flatten": LayerRow(fnn.Flatten, (2, 3, 4), lambda p, x: x.reshape(-1)),
+    "Dropout": LayerRow(lambda: fnn.Dropout(0.5), (6,), lambda p, x: x, random=True),
+    "Function": LayerRow(
+        lambda: fnn.layers.Function(jax.nn.relu), (4,), lambda p, x: relu(x)
+    ),
+    "Sequential": LayerRow(
+        lambda: fnn.Sequential(
+            fnn.Flatten(), fnn.Dense(5), jax.nn.relu, fnn.Dropout(0.5), fnn.Dense(2)
+        ),
+        (2, 3),
+        lambda p, x: dense(p["dense_1"], relu(dense(p["dense_0"], x.reshape(-1)))),
+        random=True,
+    ),
+    "Sequential, named": LayerRow(
+        lambda: fnn.Sequential(body=fnn.Dense(5), tanh=jax.numpy.tanh, head=fnn.Dense(2)),
+        (3,),
+        lambda p, x: dense(p["head"], np.tanh(dense(p["body"], x))),
+    ),
+    "Sequential, partial": LayerRow(
+        lambda: fnn.Sequential(
+            fnn.Dense(3), functools.partial(jax.nn.leaky_relu, negative_slope=0.1)
+        ),
+        (3,),
+        lambda p, x: leaky_relu(dense(p["dense_0"], x)),
+    ),
+    "Residual": LayerRow(
+        lambda: fnn.Residual(fnn.Sequential(fnn.Dense(3), activations.tanh)),
+        (3,),
+        lambda p, x: x + np.tanh(dense(p["branch"]["dense_0"], x)),
+    ),
+    "Residual, shortcut": LayerRow(
+        lambda: fnn.Residual(fnn.Dense(2), shortcut=fnn.Dense(2, bias=False)),
+        (3,),
+        lambda p, x: dense(p["shortcut"], x) + dense(p["branch"], x),
+    ),
+    "Parallel": LayerRow(
+        lambda: fnn.Parallel(
+            fnn.Dense(2),
+            fnn.Dense(3),
+            merge=functools.partial(jax.numpy.concatenate, axis=-1),
+        ),
+        (4,),
+        lambda p, x: np.concatenate([dense(p["dense_0"], x), dense(p["dense_1"], x)]),
+    ),
+    "Parallel, named": LayerRow(
+        lambda: fnn.Parallel(left=fnn.Dense(2), right=fnn.Dropout(0.5)),
+        (4,),
+        lambda p, x: (dense(p["left"], x), x),
+        random=True,
+    ),
+    "Batched": LayerRow(
+        lambda: fnn.batched(fnn.Sequential(fnn.Dense(3), fnn.Dropout(0.5))),
+        (5, 4),
+        lambda p, x: dense(p["dense_0"], x),
+        random=True,
+    ),
+}
