@@ -30,10 +30,9 @@ def accuracy(logits: Array, labels: Array) -> Array:
             f"accuracy takes the logits of one example, (classes,), and one label; got "
             f"{checks.describe(logits)} and {checks.describe(labels)}"
         )
-    label = (
-        labels.astype(jnp.int32) if labels.ndim == 0 else labels.argmax().astype(jnp.int32)
-    )
-    return (logits.argmax().astype(jnp.int32) == label).astype(logits.dtype)
+    label = labels if labels.ndim == 0 else labels.argmax()
+    right = logits.argmax().astype(jnp.int32) == label.astype(jnp.int32)
+    return right.astype(logits.dtype)
 
 
 def binary_accuracy(logits: Array, labels: Array) -> Array:
