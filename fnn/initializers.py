@@ -9,8 +9,8 @@ The named instances, for kernels of shape (..., in, out):
 
 Example:
     >>> kernel = he_normal(jax.random.key(0), (512, 256), "float32")
-    >>> print(f"{kernel.std():.3f}, {(2 / 512) ** 0.5:.3f}")
-    0.062, 0.062
+    >>> print(f"{kernel.var():.4f} = {2 / 512:.4f}")
+    0.0039 = 0.0039
 """
 
 import math

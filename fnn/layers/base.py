@@ -217,6 +217,7 @@ class _NoState(dict[str, Any]):
 
 
 _NO_STATE = _NoState()
+jax.tree_util.register_pytree_node(_NoState, lambda _: ((), None), lambda *_: _NO_STATE)
 _PATH: ContextVar[tuple[str, ...]] = ContextVar("path", default=())
 _OBSERVER: ContextVar[Callable[..., None] | None] = ContextVar("observer", default=None)
 

@@ -1,0 +1,110 @@
+"""The floors: a module imports only from floors below its own, or from its package."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "fnn"
+
+FLOORS = [
+    {"types", "values"},
+    {"checks"},
+    {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
+    {"layers.base", "layers.combinators", "regularizers"},
+    {"layers", "optimizers", "per_example"},
+    {"models", "training", "inspection"},
+    {"search", "plots"},
+]
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+CORE = {"jax", "numpy"}
+EXTRAS = {"matplotlib", "rich", "sklearn"}
+
+FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def floor_of(module):
+    """Return the floor of a module, which is its own or that of its package."""
+    top = module.split(".")[0]
+    return FLOOR.get(module, FLOOR.get(top))
+
+
+def imports_of(path):
+    """Yield the modules that a file imports, and whether it does so at its top."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        at_top = node in tree.body
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "fnn":
+            yield from ((f"fnn.{alias.name}", at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module, at_top
+
+
+@pytest.mark.parametrize("path", FILES, ids=map(module_of, FILES))
+def test_imports_point_down(path):
+    module = module_of(path)
+    assert floor_of(module) is not None, f"{module} stands on no floor"
+    package = module.split(".")[0]
+    for imported, _ in imports_of(path):
+        if imported.startswith("fnn."):
+            target = imported.removeprefix("fnn.")
+            same_package = target.split(".")[0] == package and (PACKAGE / package).is_dir()
+            assert same_package or floor_of(target) < floor_of(module), (
+                f"{module} imports {target}, which does not lie below it"
+            )
+
+
+def test_the_lower_layers_import_no_upper_ones():
+    for name in ("base", "combinators"):
+        for imported, _ in imports_of(PACKAGE / "layers" / f"{name}.py"):
+            if imported.startswith("fnn.layers."):
+                assert imported in {"fnn.layers.base", "fnn.layers.combinators"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=map(module_of, FILES))
+def test_the_core_needs_jax_and_numpy_alone(path):
+    import sys
+
+    for imported, at_top in imports_of(path):
+        top = imported.split(".")[0]
+        if top in sys.stdlib_module_names | CORE | {"fnn"}:
+            continue
+        assert top in EXTRAS, f"{path.name} imports {top}"
+        in_type_checking = "if TYPE_CHECKING" in path.read_text()
+        assert not at_top or in_type_checking, f"{path.name} imports {top} at its top"
+
+
+@pytest.mark.parametrize("package", ["training"])
+def test_training_takes_values_and_functions(package):
+    """It imports no concrete layer, loss or optimizer."""
+    concrete = {"losses", "metrics", "activations", "initializers", "data.datasets"}
+    for path in (PACKAGE / package).glob("*.py"):
+        for imported, _ in imports_of(path):
+            target = imported.removeprefix("fnn.")
+            assert target not in concrete
+            if target.startswith("layers."):
+                assert target in {"layers.base", "layers.combinators"}
+            if target.startswith("optimizers."):
+                assert target == "optimizers.base"
+
+
+def test_files_are_short():
+    lengths = sorted(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py"))
+    assert lengths[-1] <= 400
+    assert lengths[len(lengths) // 2] < 200
+    assert len((PACKAGE / "__init__.py").read_text().splitlines()) < 60
+
+
+def test_no_module_bears_the_name_of_what_it_exports():
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        assert path.stem not in names, f"{path} exports {path.stem}"

@@ -1,0 +1,95 @@
+"""Everything that is exported has a docstring with an example, and nothing else shows."""
+
+import ast
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import fnn
+
+EXPORTS = {
+    alias.asname
+    for node in ast.parse(inspect.getsource(fnn)).body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+}
+MODULES = [
+    fnn,
+    *(getattr(fnn, name) for name in sorted(EXPORTS) if inspect.ismodule(vars(fnn)[name])),
+]
+
+
+def defined_here(module, thing):
+    origin = getattr(thing, "__module__", "")
+    inside = origin == module.__name__ or origin.startswith(module.__name__ + ".")
+    return inside and (inspect.isfunction(thing) or inspect.isclass(thing))
+
+
+PUBLIC = {
+    f"{module.__name__}.{name}": thing
+    for module in MODULES
+    for name, thing in vars(module).items()
+    if not name.startswith("_") and defined_here(module, thing)
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_exported_thing_is_documented_with_an_example(name):
+    thing = PUBLIC[name]
+    own = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
+    doc = own or ""
+    if inspect.isclass(thing) and issubclass(thing, tuple):
+        # What functions return; their examples show it.
+        assert doc
+        assert not doc.startswith(f"{thing.__name__}(")
+        return
+    assert ">>> " in doc, f"{name} has no example"
+    assert doc.splitlines()[0].endswith((".", ":")), f"{name}: one line, with a full stop"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_module_is_documented(module):
+    assert module.__doc__
+
+
+PACKAGES = [module for module in MODULES if hasattr(module, "__path__")]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_package_only_re_exports_by_name(package):
+    """What is not exported is not to be had from a package by accident."""
+    statements = ast.parse(inspect.getsource(package)).body[1:]
+    for node in statements:
+        if isinstance(node, ast.Assign):
+            assert [target.id for target in node.targets] == ["__version__"]
+            continue
+        assert isinstance(node, ast.ImportFrom)
+        assert node.module.split(".")[0] == "fnn"
+        for alias in node.names:
+            assert alias.name == alias.asname
+            assert not alias.name.startswith("_")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_signatures_have_no_catch_all(name):
+    """What combinators name is the user's choice; nothing else takes any keyword."""
+    thing = PUBLIC[name]
+    if inspect.isclass(thing) and issubclass(thing, fnn.layers.combinators._Composite):
+        return
+    parameters = inspect.signature(thing).parameters.values()
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters)
+
+
+def test_importing_needs_nothing_but_jax_and_numpy():
+    """No extra is imported, and no array is made, by importing fnn."""
+    code = (
+        "import sys, jax, fnn;"
+        "extras = {'matplotlib', 'rich', 'sklearn', 'chex', 'optax', 'flax'};"
+        "print(sorted(extras & set(sys.modules)), len(jax.live_arrays()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert result.stdout.split() == ["[]", "0"], result.stderr
