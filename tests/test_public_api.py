@@ -90,6 +90,9 @@ def test_importing_needs_nothing_but_jax_and_numpy():
         "print(sorted(extras & set(sys.modules)), len(jax.live_arrays()))"
     )
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert result.stdout.split() == ["[]", "0"], result.stderr

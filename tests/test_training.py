@@ -2,6 +2,7 @@
 
 import _thread
 import functools
+import io
 import threading
 
 import chex
@@ -134,7 +135,9 @@ class Conv1(fnn.Layer):
 def test_a_convolution_is_called_from_the_host_on_the_cpu():
     def chosen(model, x):
         params, state = model.init(jax.random.key(0), x)
-        return loops.choose_loop(jax.make_jaxpr(jax.jit(model.apply))(params, state, x).jaxpr)
+        return loops.choose_loop(
+            jax.make_jaxpr(jax.jit(model.apply))(params, state, x).jaxpr
+        )
 
     expected = loops.host_loop if jax.default_backend() == "cpu" else loops.whole_loop
     assert chosen(Conv1(), jnp.ones((4, 1))) is expected
@@ -142,7 +145,9 @@ def test_a_convolution_is_called_from_the_host_on_the_cpu():
     assert chosen(scanned, jnp.ones((4, 1))) is expected
     assert chosen(fnn.Dense(2), jnp.ones(4)) is not loops.host_loop
     x, y = data()
-    result = fit(fnn.Sequential(Conv1(), fnn.Flatten(), fnn.Dense(3)), data=(x[..., None], y))
+    result = fit(
+        fnn.Sequential(Conv1(), fnn.Flatten(), fnn.Dense(3)), data=(x[..., None], y)
+    )
     assert result.history["loss"][-1] < result.history["loss"][0]
 
 
@@ -163,8 +168,14 @@ def test_history_has_what_is_promised():
         optimizer=optimizers.Adam(fnn.schedules.InverseTimeDecay(0.01, 1.0, period=4)),
     )
     assert list(result.history) == [
-        "loss", "accuracy", "penalty", "val_loss", "val_accuracy", "learning_rate", "seconds",
-    ]  # fmt: skip
+        "loss",
+        "accuracy",
+        "penalty",
+        "val_loss",
+        "val_accuracy",
+        "learning_rate",
+        "seconds",
+    ]
     assert all(column.shape == (3,) for column in result.history.values())
     # The last update of epoch e is number 4 e + 3, as 50 examples make 4 batches of 16.
     expected = [0.01 / (1 + t / 4) for t in (3, 7, 11)]
@@ -236,7 +247,9 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_parameters(bad_step, monk
         return jnp.where(count > bad_step - 0.5, jnp.nan, -count)
 
     arguments = {"optimizer": optimizers.SGD(1.0), "epochs": 5}
-    with pytest.warns(RuntimeWarning, match=f"step {bad_step % 4} of epoch {bad_step // 4}"):
+    with pytest.warns(
+        RuntimeWarning, match=f"step {bad_step % 4} of epoch {bad_step // 4}"
+    ):
         result = fit(Counter(), loss, **arguments)
     assert result.params["count"] == max(bad_step - 1, 0)
     assert len(result.history.get("loss", [])) == bad_step // 4
@@ -322,7 +335,7 @@ def test_bar_shows_the_figures(monkeypatch):
 
     from fnn.training import progress
 
-    console = Console(record=True, force_terminal=True, width=120, file=open("/dev/null", "w"))
+    console = Console(record=True, force_terminal=True, width=120, file=io.StringIO())
     with progress._Bar(console, 2, 4) as bar:
         bar.advance(0, 2)
         bar.epoch(0, {"loss": 0.5, "seconds": 1.0})

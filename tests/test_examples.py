@@ -1,0 +1,67 @@
+"""The README's code and the examples run, and reach what they claim."""
+
+import re
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_code_of_the_readme_runs_in_order(capsys):
+    """The blocks share a namespace, as they would in a notebook."""
+    namespace = {}
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        if "model.init(key, x)" in block:  # the protocol, in general terms
+            continue
+        exec(compile(block, "README.md", "exec"), namespace)
+    printed = capsys.readouterr().out
+    assert "(64, 128)" in printed
+    assert "(359, 10)" in printed
+    accuracy = float(re.search(r"'accuracy': ([0-9.]+)", printed)[1])
+    assert accuracy > 0.95
+    assert namespace["train_state"].step == 45
+
+
+def test_readme_shows_the_error_that_users_get():
+    import jax
+    import jax.numpy as jnp
+
+    import fnn
+
+    model = fnn.Sequential(fnn.Flatten(), fnn.Dense(128))
+    params, _ = model.init(jax.random.key(0), jnp.zeros((8, 8, 1)))
+    with pytest.raises(ValueError, match="initialized") as error:
+        model(params, jnp.zeros((32, 8, 8, 1)))
+    shown = re.search(r"```text\nValueError: (.*?)```", README, re.DOTALL)[1]
+    message = f"{error.value} {' '.join(error.value.__notes__)}"
+    assert shown.split() == message.split()
+
+
+def test_readme_is_of_thirty_lines():
+    block = re.search(r"## Thirty lines\n\n```python\n(.*?)```", README, re.DOTALL)[1]
+    assert len(block.splitlines()) <= 33
+
+
+def test_digits(tmp_path, capsys):
+    import digits
+
+    accuracy = digits.main(outputs=str(tmp_path))
+    assert accuracy >= 0.97
+    for name in ("digits_learning_curves.png", "digits_misclassified.png"):
+        assert matplotlib.image.imread(tmp_path / name).std() > 0.05
+    printed = capsys.readouterr().out
+    assert "dense_2" in printed
+    assert "test accuracy" in printed
+
+
+@pytest.mark.slow
+def test_mnist(mnist_folder):
+    import mnist
+
+    assert mnist.main(str(mnist_folder)) >= 0.982

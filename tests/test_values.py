@@ -1,0 +1,132 @@
+"""How values print, compare and pickle at the edges."""
+
+import copy
+import functools
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.values import Value, public_name, show
+
+
+class Box(Value):
+    """Holds anything."""
+
+    content: object
+    rate: float = 0.1
+
+
+def top_level(x):
+    return x
+
+
+PUBLIC = {
+    "jax.nn.relu": jax.nn.relu,
+    "jax.nn.gelu": jax.nn.gelu,
+    "jax.nn.silu": jax.nn.swish,
+    "jax.nn.tanh": jnp.tanh,
+    "jax.numpy.add": jnp.add,
+    "jax.numpy.concatenate": jnp.concatenate,
+    "jax.lax.stop_gradient": jax.lax.stop_gradient,
+    "jax.numpy.float32": jnp.float32,
+    "fnn.activations.relu": fnn.activations.relu,
+    "fnn.Dense": fnn.Dense,
+    "fnn.optimizers.Adam": fnn.optimizers.Adam,
+    "fnn.losses.squared_error": fnn.losses.squared_error,
+    "sum": sum,
+    "test_values.top_level": top_level,
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_name(name):
+    assert public_name(PUBLIC[name]) == name
+    box = Box(PUBLIC[name])
+    assert pickle.loads(pickle.dumps(box)) == box
+    assert pickle.loads(pickle.dumps(box)).content is PUBLIC[name]
+
+
+def test_a_function_without_a_name_is_shown_as_it_is():
+    assert public_name(lambda x: x).startswith("<function")
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(Box(lambda x: x))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        1,
+        0.5,
+        float("inf"),
+        "text",
+        None,
+        (),
+        (1,),
+        (1, (2.0, "a")),
+        [1, 2],
+        {"a": 1, "b": (jnp.tanh, 2)},
+        np.float32(0.1),
+        jnp.array([1.5, 2.5]),
+        jnp.arange(3),
+        functools.partial(jnp.sum, axis=-1),
+        functools.partial(functools.partial(jax.nn.elu, alpha=0.5)),
+        (fnn.Dense(2), jax.nn.relu),
+    ],
+    ids=str,
+)
+def test_round_trips(content):
+    box = Box(content)
+    for other in (
+        eval(repr(box), {"fnn": fnn, "jax": jax, "test_values": __import__("test_values")}),
+        pickle.loads(pickle.dumps(box)),
+        copy.deepcopy(box),
+        Box(content),
+    ):
+        assert other == box
+        assert hash(other) == hash(box)
+    assert box != Box("another")
+    assert box != Box(content, rate=0.2)
+
+
+def test_equality_is_of_types_too():
+    class Other(Value):
+        content: object
+        rate: float = 0.1
+
+    assert Box(1) != Other(1)
+    assert Box(1) != 1
+
+
+def test_arrays_compare_by_content():
+    assert Box(jnp.array([1.0])) == Box(np.array([1.0], np.float32))
+    assert Box(jnp.array([1.0])) != Box(jnp.array([1]))
+    assert Box(jnp.zeros((2, 1))) != Box(jnp.zeros((1, 2)))
+
+
+def test_a_tracer_inside_a_value_is_no_key_but_works():
+    def update(rate):
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(fnn.optimizers.SGD(rate))
+        sgd = fnn.optimizers.SGD(rate)
+        return sgd.update({"w": jnp.ones(())}, sgd.init({"w": jnp.ones(())}))[0]["w"]
+
+    np.testing.assert_array_equal(jax.vmap(update)(jnp.array([1.0, 2.0])), [-1.0, -2.0])
+
+
+def test_order_of_a_dict_counts():
+    assert Box({"a": 1, "b": 2}) != Box({"b": 2, "a": 1})
+
+
+def test_show_of_nested_values():
+    assert show((fnn.Dense(2), [1.0])) == "(fnn.Dense(2), [1.0])"
+
+
+def test_a_value_of_another_process_is_the_same():
+    """Hashes of strings differ between processes; what is pickled has none."""
+    box = Box("text")
+    hash(box)
+    assert b"_hash" not in pickle.dumps(box)
