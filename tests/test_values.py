@@ -76,7 +76,7 @@ def test_a_function_without_a_name_is_shown_as_it_is():
         functools.partial(functools.partial(jax.nn.elu, alpha=0.5)),
         (fnn.Dense(2), jax.nn.relu),
     ],
-    ids=str,
+    ids=show,
 )
 def test_round_trips(content):
     box = Box(content)
