@@ -14,6 +14,11 @@ MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+CIFAR10_FILES = {
+    "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    "test": ("test_batch.bin",),
+}
+CIFAR10_RECORD = 1 + 3 * 32 * 32
 
 
 def digits() -> Examples:
@@ -70,6 +75,68 @@ def mnist(folder: str | Path) -> tuple[Examples, Examples]:
     """
     train, test = (_read_pair(Path(folder), *names) for names in MNIST_FILES.values())
     return train, test
+
+
+def cifar10(folder: str | Path) -> tuple[Examples, Examples]:
+    """Read CIFAR-10 from a folder with the six files of its binary version.
+
+    A record is a byte for the label, then the red, the green and the blue plane of
+    32x32 bytes each, row by row.
+
+    Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
+
+    Args:
+        folder: `cifar-10-batches-bin`, as it comes out of `cifar-10-binary.tar.gz`: has
+            `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
+
+    Returns:
+        `(train, test)`, each a pair of images, (50000 or 10000, 32, 32, 3), float32, 0 to
+        1, and labels, int32, 0 to 9.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is empty, does not consist of whole records, or has a label
+            above 9.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> record = bytes([7]) + bytes(3 * 32 * 32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        ...         _ = pathlib.Path(folder, f"{name}.bin").write_bytes(record)
+        ...     train, test = fnn.data.cifar10(folder)
+        >>> train[0].shape, test[1].tolist()
+        ((5, 32, 32, 3), [7])
+    """
+    train, test = (_read_cifar10(Path(folder), names) for names in CIFAR10_FILES.values())
+    return train, test
+
+
+def _read_cifar10(folder: Path, names: tuple[str, ...]) -> Examples:
+    records = np.concatenate([_records(folder / name) for name in names])
+    planes = records[:, 1:].reshape(-1, 3, 32, 32)
+    images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+    return images / np.float32(255), records[:, 0].astype(np.int32)
+
+
+def _records(path: Path) -> NDArray:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.name} is not in {path.parent}; give the folder cifar-10-batches-bin, "
+            f"which cifar-10-binary.tar.gz holds"
+        )
+    content = np.fromfile(path, np.uint8)
+    if content.size == 0 or content.size % CIFAR10_RECORD:
+        raise ValueError(
+            f"{path} is damaged: it has {content.size} bytes, which are no whole number "
+            f"of records of {CIFAR10_RECORD} bytes"
+        )
+    records = content.reshape(-1, CIFAR10_RECORD)
+    if records[:, 0].max() > 9:
+        raise ValueError(
+            f"{path} is no file of CIFAR-10: it has the label {records[:, 0].max()}"
+        )
+    return records
 
 
 def _read_pair(folder: Path, images_name: str, labels_name: str) -> Examples:

@@ -1,4 +1,4 @@
-"""Parts and batches of a data set."""
+"""Parts, folds and batches of a data set."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from fnn import checks
 from fnn.data.shuffling import permutation
+from fnn.data.stratification import stratified
 from fnn.types import Key, NDArray, PyTree
 
 
@@ -25,7 +26,7 @@ def split(
         sizes: Fractions that sum to 1, or counts that sum to the number of examples.
         key: A typed key.
         stratify: Labels, (examples,); every class is then divided in these proportions,
-            up to rounding, and the sizes of the parts hold exactly.
+            rounded up or down, and the sizes of the parts hold exactly.
 
     Returns:
         One tree like `data` for each size, with NumPy arrays, in random order.
@@ -41,15 +42,52 @@ def split(
         (6, 3)
     """
     arrays = jax.tree.map(np.asarray, data)
+    counts = _counts(sizes, _examples(arrays))
+    parts = _random_parts(counts, key, stratify)
+    return tuple(_take(arrays, rows) for rows in parts)
+
+
+def k_fold(
+    data: PyTree, k: int, *, key: Key, stratify: ArrayLike | None = None
+) -> Iterator[tuple[PyTree, PyTree]]:
+    """Yield k pairs of training and validation data, for cross-validation.
+
+    The examples are divided at random into k folds, whose sizes differ by at most one.
+    Each fold is the validation data once, and all the others are training data then.
+
+    Source: Stone 1974, "Cross-validatory choice and assessment of statistical
+    predictions".
+
+    Args:
+        data: An array or a pytree of arrays with one leading axis over the examples.
+        k: The number of folds, from 2 to the number of examples.
+        key: A typed key.
+        stratify: Labels, (examples,); every fold then has a k-th of every class, rounded
+            up or down.
+
+    Returns:
+        An iterator over pairs `(train, validation)` of trees like `data`, with NumPy
+        arrays.
+
+    Raises:
+        ValueError: If k is out of range, or lengths differ.
+
+    Example:
+        >>> x = jax.numpy.arange(5)
+        >>> folds = fnn.data.k_fold(x, 2, key=jax.random.key(0))
+        >>> [(len(train), len(validation)) for train, validation in folds]
+        [(3, 2), (2, 3)]
+    """
+    arrays = jax.tree.map(np.asarray, data)
     examples = _examples(arrays)
-    counts = _counts(sizes, examples)
-    order = np.asarray(permutation(key, examples))
-    if stratify is not None:
-        order = _stratified(order, np.asarray(stratify), counts)
-    bounds = np.cumsum(counts)[:-1]
-    return tuple(
-        jax.tree.map(lambda array, rows=rows: array[rows], arrays)
-        for rows in np.split(order, bounds)
+    k = checks.positive_integer("k", k)
+    if not 2 <= k <= examples:
+        raise ValueError(f"k must be from 2 to the number of examples, {examples}, got {k}")
+    bounds = np.arange(k + 1) * examples // k
+    folds = _random_parts(np.diff(bounds), key, stratify)
+    return (
+        (_take(arrays, np.concatenate(folds[:i] + folds[i + 1 :])), _take(arrays, folds[i]))
+        for i in range(k)
     )
 
 
@@ -78,8 +116,11 @@ def batches(data: PyTree, batch_size: int, *, key: Key | None = None) -> Iterato
     if key is not None:
         order = np.asarray(permutation(key, examples))
     for first in range(0, examples, batch_size):
-        rows = order[first : first + batch_size]
-        yield jax.tree.map(lambda array, rows=rows: array[rows], arrays)
+        yield _take(arrays, order[first : first + batch_size])
+
+
+def _take(arrays: PyTree, rows: NDArray) -> PyTree:
+    return jax.tree.map(lambda array: array[rows], arrays)
 
 
 def _examples(arrays: PyTree) -> int:
@@ -108,21 +149,15 @@ def _counts(sizes: tuple[float, ...], examples: int) -> NDArray:
     return counts
 
 
-def _stratified(order: NDArray, labels: NDArray, counts: NDArray) -> NDArray:
-    """Return an order whose parts of these sizes have every class in proportion.
-
-    Each example gets the share of its class that comes before it in `order`; sorted by
-    that share, every stretch has every class in proportion.
-    """
+def _random_parts(counts: NDArray, key: Key, stratify: ArrayLike | None) -> list[NDArray]:
+    """Return the rows of each part, in random order."""
+    order = np.asarray(permutation(key, int(counts.sum())))
+    if stratify is None:
+        return np.split(order, np.cumsum(counts)[:-1])
+    labels = np.asarray(stratify)
     if labels.shape != order.shape:
         raise ValueError(
             f"stratify must have a label for each of {len(order)} examples, "
             f"got {labels.shape}"
         )
-    share = np.empty(len(order))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels[order] == label)
-        share[members] = (np.arange(len(members)) + 0.5) / len(members)
-    sorted_by_share = np.argsort(share, kind="stable")
-    parts = np.split(sorted_by_share, np.cumsum(counts)[:-1])
-    return order[np.concatenate([np.sort(part) for part in parts])]
+    return [order[part] for part in stratified(labels[order], counts)]

@@ -1,0 +1,130 @@
+"""Augmentation that mixes the examples of a batch, as values called `(key, x, y)`.
+
+Labels are distributions, such as `one_hot` makes, because they are mixed as well. One
+proportion is drawn for a batch, and every example meets another one of its batch.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.data import images
+from fnn.data.shuffling import permutation
+from fnn.types import Array, Key, wide
+from fnn.values import Value
+
+
+class Mixup(Value):
+    """Mix each example with another: x ← λ x + (1 - λ) x', y ← λ y + (1 - λ) y'.
+
+    λ is drawn from Beta(alpha, alpha).
+
+    Source: Zhang et al. 2018, "mixup: beyond empirical risk minimization".
+
+    Args:
+        alpha: Above 0; the larger, the more even the mixture.
+
+    Raises:
+        ValueError: If `alpha` is not positive, or x and y differ in length.
+        TypeError: If x or y is not floating-point.
+
+    Example:
+        >>> x, y = jax.numpy.ones((4, 3)), fnn.data.one_hot([0, 1, 0, 1], 2)
+        >>> x, y = fnn.data.Mixup(0.2)(jax.random.key(0), x, y)
+        >>> x.shape, y.sum(1)
+        ((4, 3), Array([1., 1., 1., 1.], dtype=float32))
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return a mixed batch.
+
+        Args:
+            key: A typed key.
+            x: (batch, ...).
+            y: (batch, classes), or (batch,) and (batch, ...) in regression.
+        """
+        x, y = _checked("Mixup", key, x, y)
+        order_key, share_key = jax.random.split(key)
+        other = permutation(order_key, len(x))
+        share = _share(share_key, self.alpha, x)
+        return _mixed(share, x, x[other]), _mixed(share, y, y[other])
+
+
+class CutMix(Value):
+    """Paste a box of another image: x ← x outside, x' inside; y ← λ y + (1 - λ) y'.
+
+    The box is around any pixel, its sides √(1 - λ) times the image's, with λ from
+    Beta(alpha, alpha). Where part of it lies outside, λ is the share that is left of x.
+
+    Source: Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers
+    with localizable features".
+
+    Args:
+        alpha: Above 0; the larger, the more even the mixture.
+
+    Raises:
+        ValueError: If `alpha` is not positive, x is no batch of images, or x and y
+            differ in length.
+        TypeError: If x or y is not floating-point.
+
+    Example:
+        >>> x, y = jax.numpy.ones((2, 8, 8, 3)), fnn.data.one_hot([0, 1], 2)
+        >>> x, y = fnn.data.CutMix(1.0)(jax.random.key(0), x, y)
+        >>> x.shape, y.sum(1)
+        ((2, 8, 8, 3), Array([1., 1.], dtype=float32))
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+
+    def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return a mixed batch.
+
+        Args:
+            key: A typed key.
+            x: (batch, height, width, ...).
+            y: (batch, classes).
+        """
+        x, y = _checked("CutMix", key, x, y)
+        images.check_image("CutMix", x[0])
+        order_key, share_key, box_key = jax.random.split(key, 3)
+        other = permutation(order_key, len(x))
+        side = jnp.sqrt(1 - _share(share_key, self.alpha, x))
+        height, width = ((n * side).astype(jnp.int32) for n in x.shape[1:3])
+        box = images.random_box(box_key, x[0], height, width)
+        share = 1 - jnp.mean(box, dtype=side.dtype)
+        return jnp.where(box[None], x[other], x), _mixed(share, y, y[other])
+
+
+def _checked(owner: str, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
+    checks.typed_key(key, owner)
+    checks.floating(f"x of {owner}", x)
+    checks.floating(f"y of {owner}", y)
+    checks.leading_length({"x": x, "y": y}, owner)
+    return jnp.asarray(x), jnp.asarray(y)
+
+
+def _check_alpha(alpha: Any) -> None:
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if not number or not 0 < alpha < math.inf:
+        raise ValueError(f"alpha must be a number above 0, got {alpha!r}")
+
+
+def _share(key: Key, alpha: float, x: Array) -> Array:
+    """Draw λ from Beta(alpha, alpha), ()."""
+    return jax.random.beta(key, alpha, alpha, (), wide(x.dtype))
+
+
+def _mixed(share: Array, a: Array, b: Array) -> Array:
+    share = share.astype(a.dtype)
+    return share * a + (1 - share) * b

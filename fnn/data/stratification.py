@@ -1,0 +1,68 @@
+"""Division of labelled examples into parts that have every class in proportion."""
+
+from typing import TypeAlias
+
+import numpy as np
+
+from fnn.types import NDArray
+
+Cell: TypeAlias = tuple[int, int]
+
+
+def stratified(labels: NDArray, counts: NDArray) -> list[NDArray]:
+    """Return, for each part, the rows that belong to it, in ascending order.
+
+    A class of c among n examples gives c m / n, rounded up or down, to a part of m. Its
+    earliest rows go to the first part.
+    """
+    _, class_sizes = np.unique(labels, return_counts=True)
+    table = _rounded(class_sizes, counts)
+    parts = np.tile(np.arange(len(counts)), len(class_sizes))
+    by_class = np.argsort(labels, kind="stable")
+    part_of = np.empty(len(labels), int)
+    part_of[by_class] = np.repeat(parts, table.ravel())
+    return [np.flatnonzero(part_of == part) for part in range(len(counts))]
+
+
+def _rounded(rows: NDArray, columns: NDArray) -> NDArray:
+    """Round each rowᵢ columnⱼ / n up or down such that rows and columns keep their sums.
+
+    The fractions, in units of 1/n, are moved around cycles of the table, to and from by
+    turns, until none is left. A sum being whole, no row or column has just one fraction,
+    so there always is a cycle (Cox 1987, "A constructive procedure for unbiased
+    controlled rounding").
+    """
+    n = columns.sum()
+    table, fractions = np.divmod(np.outer(rows, columns), n)
+    while fractions.any():
+        cycle = np.array(_cycle(fractions)).T
+        giving, taking = tuple(cycle[:, ::2]), tuple(cycle[:, 1::2])
+        amount = min(fractions[giving].min(), (n - fractions[taking]).min())
+        fractions[giving] -= amount
+        fractions[taking] += amount
+        whole = fractions == n
+        table[whole] += 1
+        fractions[whole] = 0
+    return table
+
+
+def _cycle(fractions: NDArray) -> list[Cell]:
+    """Return cells with fractions, each in line with the next by row and column by turns.
+
+    From any such cell a walk goes on to another one of its row, then to another one of
+    that cell's column, and so on, until it comes to a row or a column again.
+    """
+    i, j = np.argwhere(fractions)[0]
+    path: list[Cell] = []
+    seen: dict[tuple[str, int], int] = {}
+    while True:
+        for along in ("row", "column"):
+            line = (along, i if along == "row" else j)
+            if line in seen:
+                return [*path[seen[line] + 1 :], (i, j)]
+            seen[line] = len(path)
+            path.append((i, j))
+            if along == "row":
+                j = next(k for k in np.flatnonzero(fractions[i]) if k != j)
+            else:
+                i = next(k for k in np.flatnonzero(fractions[:, j]) if k != i)
