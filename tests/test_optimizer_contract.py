@@ -1,4 +1,7 @@
-"""What every optimizer and schedule promises."""
+"""What every optimizer, schedule, controller and average promises."""
+
+import dataclasses
+import pickle
 
 import chex
 import jax
@@ -6,33 +9,61 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contracts import example, over
-from contracts.optimizers import OPTIMIZERS, SCHEDULES
+from contracts.optimizers import (
+    AVERAGES,
+    CONTROLLERS,
+    NEEDS_PARAMS,
+    OPTIMIZERS,
+    RATE_PER_ELEMENT,
+    SCHEDULES,
+)
+from contracts.updates import SHAPES
 
 import fnn
-from fnn import optimizers
+from fnn import optimizers, schedules
+
+STEPS = 100
+OVER_RATE = {name: row for name, row in OPTIMIZERS.items() if row.over_rate}
 
 
 def parameters(dtype="float64"):
-    leaf = example((7,), dtype, seed=3)
-    return {"a": leaf[:3].reshape(1, 3), "b": {"c": leaf[3:6], "empty": {}}, "d": leaf[6]}
+    """Return leaves of the shapes of the contract table, and an empty subtree."""
+    kernel, bias, scalar = SHAPES.values()
+    return {
+        "a": {"kernel": example(kernel, dtype, seed=3)},
+        "b": {"bias": example(bias, dtype, seed=4), "empty": {}},
+        "d": example(scalar, dtype, seed=5),
+    }
 
 
-def flat(tree):
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+def rows(tree):
+    """Return the elements of all leaves by step, (steps, elements)."""
+    leaves = [np.reshape(leaf, (STEPS, -1)) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate(leaves, axis=1)
 
 
 @over(OPTIMIZERS)
 def test_optimizer_follows_its_formula_for_100_steps(row, x64):
+    """Compiled, in a scan; the first steps eagerly, too."""
     optimizer, params = row.make(), parameters()
-    state, update = optimizer.init(params), jax.jit(optimizer.update)
-    oracle, rng = row.oracle(), np.random.default_rng(4)
+    rng = np.random.default_rng(4)
+    grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=(STEPS, *p.shape))), params)
+
+    def step(carry, grads):
+        params, state = carry
+        updates, state = optimizer.update(grads, state, params)
+        return (optimizers.apply_updates(params, updates), state), (params, updates)
+
+    carry = params, optimizer.init(params)
+    _, (path, updates) = jax.lax.scan(step, carry, grads)
+    oracle = row.oracle()
     next(oracle)
-    for _ in range(100):
-        grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape)), params)
-        expected = oracle.send(flat(grads))
-        updates, state = update(grads, state, params)
-        np.testing.assert_allclose(flat(updates), expected, rtol=1e-9, atol=1e-12)
-        params = optimizers.apply_updates(params, updates)
+    expected = [oracle.send(sent) for sent in zip(rows(grads), rows(path), strict=True)]
+    np.testing.assert_allclose(rows(updates), expected, rtol=1e-9, atol=1e-12)
+    for t in range(2):
+        carry, (_, eager) = step(carry, jax.tree.map(lambda g, t=t: g[t], grads))
+        compiled = jax.tree.map(lambda u, t=t: u[t], updates)
+        chex.assert_trees_all_close(eager, compiled, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -45,60 +76,100 @@ def test_optimizer_keeps_dtype_and_structure(row, dtype):
     chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
     moved = optimizers.apply_updates(params, updates)
     chex.assert_trees_all_equal_shapes_and_dtypes(moved, params)
-    chex.assert_trees_all_close(optimizer.update(params, state)[0], updates)
-    assert optimizer.update({}, optimizer.init({}))[0] == {}
+    chex.assert_tree_all_finite(moved)
 
 
 @over(OPTIMIZERS)
-def test_optimizer_runs_in_scan(row, x64):
-    optimizer, params = row.make(), parameters()
-
-    def step(carry, scale):
-        params, state = carry
-        grads = fnn.tree.scale(scale, params)
-        updates, state = optimizer.update(grads, state, params)
-        return (optimizers.apply_updates(params, updates), state), None
-
-    start, scales = (params, optimizer.init(params)), jnp.linspace(0.1, 1, 5)
-    scanned, _ = jax.lax.scan(step, start, scales)
-    for scale in scales:
-        start, _ = step(start, scale)
-    chex.assert_trees_all_close(scanned, start, rtol=1e-12)
+def test_optimizer_bears_zero_gradients_in_any_dtype(row):
+    for dtype in ("float32", "bfloat16", "float16"):
+        optimizer, params = row.make(), parameters(dtype)
+        zeros, state = fnn.tree.zeros_like(params), optimizer.init(params)
+        for _ in range(2):
+            updates, state = optimizer.update(zeros, state, params)
+            chex.assert_tree_all_finite(updates)
 
 
-@over(OPTIMIZERS, where=lambda row: row.over_rate)
-def test_optimizer_maps_over_the_rate(row, x64):
+@over({name: row for name, row in OPTIMIZERS.items() if name not in NEEDS_PARAMS})
+def test_optimizer_has_the_same_updates_without_parameters(row):
+    optimizer, params = row.make(), parameters("float32")
+    state = optimizer.init(params)
+    updates, _ = optimizer.update(params, state, params)
+    chex.assert_trees_all_equal(optimizer.update(params, state)[0], updates)
+    assert optimizer.update({}, optimizer.init({}))[0] == {}
+
+
+@over({name: OPTIMIZERS[name] for name in sorted(NEEDS_PARAMS)})
+def test_optimizer_says_that_it_needs_parameters(row):
+    optimizer, params = row.make(), parameters("float32")
+    state = optimizer.init(params)
+    with pytest.raises(ValueError, match=r"needs the parameters: call update\("):
+        optimizer.update(params, state)
+    assert optimizer.update({}, optimizer.init({}), {})[0] == {}
+
+
+@over(OPTIMIZERS)
+def test_optimizer_shares_no_buffers_with_its_parameters(row):
+    """A training loop may donate both."""
+    params = parameters("float32")
+    leaves = jax.tree.leaves((params, row.make().init(params)))
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
+    assert len(set(pointers)) == len(pointers)
+
+
+@pytest.mark.parametrize("name", OVER_RATE)
+def test_optimizer_maps_over_the_rate(name, x64):
     params, grads = parameters(), parameters()
 
-    def step(rate):
-        optimizer = row.over_rate(rate)
+    def run(rate):
+        optimizer = OVER_RATE[name].over_rate(rate)
         state = optimizer.init(params)
         for _ in range(3):
             updates, state = optimizer.update(grads, state, params)
         return updates, optimizers.current_learning_rate(state)
 
     rates = jnp.array([0.01, 0.1, 1.0])
-    updates, shown = jax.vmap(step)(rates)
-    np.testing.assert_array_equal(shown, rates)
+    mapped = jax.jit(jax.vmap(run))(rates)
+    if name not in RATE_PER_ELEMENT:
+        np.testing.assert_array_equal(mapped[1], rates)
     for i, rate in enumerate(rates):
-        row_i = jax.tree.map(lambda leaf, i=i: leaf[i], updates)
-        chex.assert_trees_all_close(row_i, step(float(rate))[0], rtol=1e-12)
+        row_i = jax.tree.map(lambda leaf, i=i: leaf[i], mapped)
+        chex.assert_trees_all_close(row_i, run(float(rate)), rtol=1e-12, atol=1e-15)
 
 
-@over(OPTIMIZERS, where=lambda row: row.over_rate)
+@over(OVER_RATE)
 def test_optimizer_minimizes_a_quadratic(row):
-    optimizer, params = row.over_rate(0.05), {"w": jnp.array([1.0, -2.0])}
+    """The rate is an array here, and falls."""
+    params, goal = {"kernel": jnp.array([[1.0, -2.0]])}, 3.0
+    rates = 0.25 * (1 + jnp.cos(jnp.linspace(0, jnp.pi, 400)))
+
+    def step(carry, rate):
+        params, state = carry
+        grads = jax.tree.map(lambda w: 2 * (w - goal), params)
+        updates, state = row.over_rate(rate).update(grads, state, params)
+        return (optimizers.apply_updates(params, updates), state), None
+
+    start = params, row.over_rate(rates[0]).init(params)
+    (params, _), _ = jax.lax.scan(step, start, rates)
+    np.testing.assert_allclose(params["kernel"], goal, atol=1e-2)
+
+
+@over({name: row for name, row in OPTIMIZERS.items() if "," not in name})
+def test_optimizer_can_be_differentiated(row, x64):
+    """Forward and backward, and also where gradients are zero, as of dead units."""
+    optimizer, params = row.make(), parameters()
+    grads = parameters() | {"d": jnp.zeros(())}
     state = optimizer.init(params)
 
-    @jax.jit
-    def step(params, state):
-        grads = jax.grad(lambda p: jnp.sum(jnp.square(p["w"] - 3.0)))(params)
-        updates, state = optimizer.update(grads, state, params)
-        return optimizers.apply_updates(params, updates), state
+    def moved(scale):
+        updates, _ = optimizer.update(fnn.tree.scale(scale, grads), state, params)
+        return fnn.tree.dot(updates, params)
 
-    for _ in range(400):
-        params, state = step(params, state)
-    np.testing.assert_allclose(params["w"], 3.0, atol=1e-2)
+    backward = jax.jit(jax.value_and_grad(moved))
+    (above, _), (below, _), (_, slope) = map(backward, (0.5 + 1e-6, 0.5 - 1e-6, 0.5))
+    np.testing.assert_allclose(slope, (above - below) / 2e-6, rtol=1e-5, atol=1e-7)
+    _, forward = jax.jvp(moved, (0.5,), (1.0,))
+    np.testing.assert_allclose(slope, forward, rtol=1e-8, atol=1e-12)
+    assert np.isfinite(backward(0.0)).all()
 
 
 @over(SCHEDULES)
@@ -108,3 +179,77 @@ def test_schedule_agrees_with_formula(row, x64):
     eager = [schedule(int(t)) for t in steps]
     np.testing.assert_allclose(eager, expected, rtol=1e-12)
     np.testing.assert_allclose(jax.jit(jax.vmap(schedule))(jnp.asarray(steps)), expected)
+
+
+@over(SCHEDULES)
+def test_schedule_makes_the_rate_of_an_optimizer(row):
+    schedule = row.make()
+    assert schedule(jnp.int32(3)).dtype == jnp.float32
+    sgd, grads = optimizers.SGD(schedule), {"w": jnp.ones(2)}
+    state, seen = sgd.init(grads), []
+    for _ in range(3):
+        updates, state = sgd.update(grads, state)
+        seen.append(-updates["w"][0])
+    np.testing.assert_allclose(seen, [row.oracle(t) for t in range(3)], rtol=1e-6)
+
+
+VALUES = example((60,), "float32", seed=7)
+
+
+@over(CONTROLLERS)
+def test_controller_agrees_with_its_rule(row, x64):
+    controller, values = row.make(), np.asarray(VALUES, np.float64)
+    _, scales = jax.lax.scan(controller.update, controller.init(), jnp.asarray(values))
+    np.testing.assert_allclose(scales, row.oracle(values), rtol=1e-12)
+    mapped = jnp.stack([VALUES, VALUES + 1])
+    states = jax.vmap(lambda _: controller.init())(jnp.zeros(2))
+    jax.jit(jax.vmap(controller.update))(states, mapped[:, 0])
+
+
+@over(CONTROLLERS)
+def test_controller_keeps_the_structure_of_its_state(row):
+    controller = row.make()
+    state, scale = controller.update(controller.init(), 1.0)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, controller.init())
+    assert scale.dtype == jnp.float32
+    assert scale == 1
+
+
+@over(AVERAGES)
+def test_average_agrees_with_its_formula(row, x64):
+    averaging, values = row.make(), np.asarray(VALUES, np.float64)
+
+    def step(state, w):
+        state = averaging.update({"w": w}, state)
+        return state, averaging.average(state)["w"]
+
+    _, averages = jax.lax.scan(step, averaging.init({"w": jnp.zeros(())}), values)
+    np.testing.assert_allclose(averages, row.oracle(values), rtol=1e-10)
+
+
+@over(AVERAGES)
+def test_average_starts_from_the_parameters_and_is_wide(row):
+    averaging, params = row.make(), parameters("bfloat16")
+    state = averaging.init(params)
+    chex.assert_trees_all_equal(averaging.average(state), fnn.tree.cast(params, "float32"))
+    new = averaging.update(params, state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
+    assert averaging.average(averaging.init({})) == {}
+
+
+@over({**CONTROLLERS, **AVERAGES})
+def test_controller_and_average_are_values(row):
+    value = row.make()
+    assert hash(value) == hash(row.make())
+    assert eval(repr(value), {"fnn": fnn}) == value
+    assert pickle.loads(pickle.dumps(value)) == value
+    assert dataclasses.replace(value) == value
+
+
+def test_every_public_name_has_a_row():
+    rows = {**OPTIMIZERS, **SCHEDULES, **CONTROLLERS, **AVERAGES}
+    made = {type(row.make()) for row in rows.values()}
+    for module in (optimizers, schedules):
+        for name, thing in vars(module).items():
+            if isinstance(thing, type) and issubclass(thing, fnn.Value):
+                assert thing in made | {optimizers.Optimizer}, name

@@ -1,15 +1,15 @@
-"""The protocol of an optimizer, and what all of them share."""
+"""The protocol of an optimizer, and what is asked of any of them."""
 
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from fnn.types import Array, GradientTransformation, Params, PyTree, Schedule
+from fnn.schedules.base import Rate
+from fnn.types import Array, GradientTransformation, Params, PyTree
 from fnn.values import Value, show
 
-LearningRate: TypeAlias = float | Array | Schedule
+LearningRate: TypeAlias = Rate
 
 
 class Optimizer(Value):
@@ -43,64 +43,31 @@ class Optimizer(Value):
         """
         raise TypeError(f"{type(self).__name__} does not define update")
 
-
-class Chain(Optimizer):
-    """Pass the gradients through several transforms, the optimizer last.
-
-    Args:
-        *stages: Optimizers or gradient transforms, fnn's or Optax's.
-
-    Raises:
-        TypeError: If something lacks `init` or `update`.
-
-    Example:
-        >>> optimizer = fnn.optimizers.Chain(
-        ...     fnn.optimizers.ClipByGlobalNorm(1.0), fnn.optimizers.SGD(0.1)
-        ... )
-        >>> state = optimizer.init({"w": jax.numpy.zeros(1)})
-        >>> optimizer.update({"w": jax.numpy.array([5.0])}, state)[0]
-        {'w': Array([-0.1], dtype=float32)}
-    """
-
-    transforms: tuple[GradientTransformation, ...]
-
-    def __init__(self, *stages: Any, transforms: tuple[Any, ...] = ()) -> None:
-        # `dataclasses.replace` passes the field itself.
-        self._set(transforms=stages or transforms)
-        for transform in self.transforms:
-            check_optimizer(transform, "Chain")
-
-    def init(self, params: Params) -> Any:
-        return tuple(transform.init(params) for transform in self.transforms)
-
-    def update(
-        self, grads: PyTree, state: Any, params: Params | None = None
-    ) -> tuple[PyTree, Any]:
-        new = []
-        for transform, old in zip(self.transforms, state, strict=True):
-            grads, own = transform.update(grads, old, params)
-            new.append(own)
-        return grads, tuple(new)
-
-    def _arguments(self) -> Iterator[str]:
-        return map(show, self.transforms)
+    def frozen(self, params: PyTree) -> PyTree:
+        """Return which leaves are never moved: none, unless a subclass overrides this."""
+        return jax.tree.map(lambda _: False, params)
 
 
 def apply_updates(params: Params, updates: PyTree) -> Params:
     """Return params + updates; every parameter keeps its dtype.
 
+    Where `None` stands in the place of an update, the parameter stays as it is.
+
     Example:
         >>> apply_updates({"w": jax.numpy.ones(1)}, {"w": -jax.numpy.ones(1)})
         {'w': Array([0.], dtype=float32)}
     """
-    return jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)
+    return jax.tree.map(
+        lambda p, u: p if u is None else (p + u).astype(p.dtype), params, updates
+    )
 
 
 def current_learning_rate(opt_state: Any) -> Array | None:
     """Return the rate that the last update used, read from an optimizer's state.
 
-    Before the first update it is the rate that the first will use. Of a chain's
-    optimizers the last one counts. A state without a rate gives `None`.
+    Before the first update it is the rate that the first will use. Of several
+    optimizers, in a `Chain` or `ByPath`, the last one counts. A state without a rate
+    gives `None`.
 
     Example:
         >>> adam = fnn.optimizers.Adam(1e-3)
@@ -110,15 +77,32 @@ def current_learning_rate(opt_state: Any) -> Array | None:
     rates = [
         leaf
         for path, leaf in jax.tree.leaves_with_path(opt_state)
-        if getattr(path[-1], "name", None) == "learning_rate"
+        if path and getattr(path[-1], "name", None) == "learning_rate"
     ]
     return rates[-1] if rates else None
 
 
-def rate_at(learning_rate: LearningRate, step: Array) -> Array:
-    """Return the rate after `step` steps, ()."""
-    rate = learning_rate(step) if callable(learning_rate) else learning_rate
-    return jnp.asarray(rate, jnp.result_type(float))
+def frozen_mask(optimizer: GradientTransformation, params: PyTree) -> PyTree:
+    """Return a tree of booleans: whether the optimizer never moves the leaf.
+
+    True for what `ByPath` gives to `Frozen`, false for all leaves of an optimizer that is
+    not fnn's. Whoever computes gradients can do without those of frozen leaves: `ByPath`,
+    `Chain` and the like take `None` in their place, and return it as the update.
+
+    Args:
+        optimizer: fnn's or Optax's.
+        params: Parameters, or anything with their structure.
+
+    Example:
+        >>> adam, frozen = fnn.optimizers.Adam(1e-3), fnn.optimizers.Frozen()
+        >>> optimizer = fnn.optimizers.ByPath({"head/*": adam, "*": frozen})
+        >>> params = {"body": {"bias": 0.0}, "head": {"bias": 0.0}}
+        >>> fnn.optimizers.frozen_mask(optimizer, params)
+        {'body': {'bias': True}, 'head': {'bias': False}}
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer.frozen(params)
+    return jax.tree.map(lambda _: False, params)
 
 
 def check_learning_rate(learning_rate: Any) -> None:
@@ -142,3 +126,10 @@ def check_optimizer(optimizer: Any, owner: str) -> None:
         f"{owner} needs an optimizer with init(params) and update(grads, state, params), "
         f"such as fnn.optimizers.Adam(1e-3); got {show(optimizer)}"
     )
+
+
+def needed(params: Params | None, owner: str) -> Params:
+    """Return the parameters, or raise where `update` was called without them."""
+    if params is None:
+        raise ValueError(f"{owner} needs the parameters: call update(grads, state, params)")
+    return params

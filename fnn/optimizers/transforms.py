@@ -2,17 +2,83 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
+from fnn.optimizers.arithmetic import norm
 from fnn.optimizers.base import Optimizer
-from fnn.types import Params, PyTree
+from fnn.types import Array, Params, PyTree
+
+
+class ClipByValue(Optimizer):
+    """Clip every element of the gradient: g ← max(-limit, min(limit, g)).
+
+    The direction changes; where that matters, clip by norm.
+
+    Args:
+        limit: What no element exceeds in size.
+
+    Raises:
+        ValueError: If the limit is negative.
+
+    Example:
+        >>> clip = fnn.optimizers.ClipByValue(1.0)
+        >>> grads = {"w": jax.numpy.array([-5.0, 0.5])}
+        >>> clip.update(grads, clip.init(grads))[0]
+        {'w': Array([-1. ,  0.5], dtype=float32)}
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        checks.between("limit", self.limit, 0, float("inf"))
+
+    def update(
+        self, grads: PyTree, state: Any, params: Params | None = None
+    ) -> tuple[PyTree, Any]:
+        def leaf_clipped(g: Array) -> Array:
+            limit = jnp.asarray(self.limit, g.dtype)
+            return jnp.clip(g, -limit, limit)
+
+        return jax.tree.map(leaf_clipped, grads), state
+
+
+class ClipByNorm(Optimizer):
+    """Shorten the gradient of each leaf to a length: gᵢ ← gᵢ · min(1, max_norm / ‖gᵢ‖).
+
+    A leaf is one array of parameters. Each has its own norm, so the direction of the whole
+    may change.
+
+    Args:
+        max_norm: The length that no leaf exceeds.
+
+    Raises:
+        ValueError: If `max_norm` is negative.
+
+    Example:
+        >>> clip = fnn.optimizers.ClipByNorm(1.0)
+        >>> grads = {"a": jax.numpy.array([3.0, 4.0]), "b": jax.numpy.array([0.5])}
+        >>> clip.update(grads, clip.init(grads))[0]
+        {'a': Array([0.6, 0.8], dtype=float32), 'b': Array([0.5], dtype=float32)}
+    """
+
+    max_norm: float
+
+    def __post_init__(self) -> None:
+        checks.between("max_norm", self.max_norm, 0, float("inf"))
+
+    def update(
+        self, grads: PyTree, state: Any, params: Params | None = None
+    ) -> tuple[PyTree, Any]:
+        return jax.tree.map(lambda g: shortened(g, self.max_norm), grads), state
 
 
 class ClipByGlobalNorm(Optimizer):
     """Shorten the gradient to a length: g ← g · min(1, max_norm / ‖g‖).
 
-    The norm is that of all leaves together, so the direction stays.
+    The norm is that of all leaves together, so the direction stays. In a `Chain`, leaves
+    that a later stage freezes have no part in it.
 
     Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural
     networks".
@@ -38,10 +104,13 @@ class ClipByGlobalNorm(Optimizer):
     def update(
         self, grads: PyTree, state: Any, params: Params | None = None
     ) -> tuple[PyTree, Any]:
-        norm = tree.norm(grads)
-        max_norm = jnp.asarray(self.max_norm, norm.dtype)
-        # The denominator is at least max_norm, so it is 0 only where the factor is 0/0.
-        factor = max_norm / jnp.maximum(
-            norm, jnp.maximum(max_norm, jnp.finfo(norm.dtype).tiny)
-        )
-        return tree.scale(factor, grads), state
+        return shortened(grads, self.max_norm), state
+
+
+def shortened(grads: PyTree, max_norm: float) -> PyTree:
+    """Return the leaves, scaled together to a norm of at most `max_norm`."""
+    length = norm(grads)
+    limit = jnp.asarray(max_norm, length.dtype)
+    long = length > limit
+    factor = jnp.where(long, limit / jnp.where(long, length, 1), 1)
+    return tree.scale(factor, grads)

@@ -1,0 +1,82 @@
+"""What the optimizers' formulas share.
+
+Statistics are held, and updates computed, in `fnn.types.wide` dtypes: float32 for
+parameters of 16 bits, in which ε would be 0 and a slow average could not move. The updates
+themselves have the dtypes of the gradients.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, tree
+from fnn.optimizers.base import LearningRate
+from fnn.schedules.base import rate_at
+from fnn.types import Array, PyTree, wide
+
+
+def start(learning_rate: LearningRate) -> tuple[Array, Array]:
+    """Return the number of steps before the first, 0, and its rate."""
+    step = jnp.zeros((), jnp.int32)
+    return step, rate_at(learning_rate, step)
+
+
+def advance(learning_rate: LearningRate, step: Array) -> tuple[Array, Array]:
+    """Return the number of steps, this one included, and the rate of this one."""
+    return step + 1, rate_at(learning_rate, step)
+
+
+def wide_zeros(params: PyTree) -> PyTree:
+    """Return zeros like `params` in wide dtypes, each leaf an array of its own."""
+    return jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)
+
+
+def wide_copy(params: PyTree) -> PyTree:
+    """Return the values of `params` in wide dtypes, each leaf an array of its own."""
+    return jax.tree.map(lambda p: jnp.array(p, wide(p.dtype)), params)
+
+
+def widen(leaves: PyTree) -> PyTree:
+    """Convert to wide dtypes."""
+    return jax.tree.map(lambda leaf: leaf.astype(wide(leaf.dtype)), leaves)
+
+
+def narrow(updates: PyTree, grads: PyTree) -> PyTree:
+    """Convert back to the dtypes of the gradients."""
+    return jax.tree.map(lambda u, g: u.astype(g.dtype), updates, grads)
+
+
+def moving_average(decay: float, average: PyTree, new: PyTree) -> PyTree:
+    """Return decay · average + (1 - decay) · new."""
+    return tree.add(tree.scale(decay, average), tree.scale(1 - decay, new))
+
+
+def bias_correction(decay: float | Array, step: Array) -> Array:
+    """Return 1 - decayᵗ: what share of a moving average's weight is on data by step t."""
+    t = step.astype(jnp.result_type(float))
+    # By way of the logarithm, because 1 - decay would have lost digits to float32.
+    if isinstance(decay, float) and decay > 0:
+        log = jnp.asarray(math.log(decay), t.dtype)
+    else:
+        log = jnp.log(jnp.asarray(decay, t.dtype))
+    return -jnp.expm1(t * log)
+
+
+def root(x: Array) -> Array:
+    """Return √x, whose derivative at 0 is 0 here: updates can be differentiated."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.zeros_like(x))
+
+
+def norm(x: PyTree) -> Array:
+    """Return the Euclidean norm of all leaves, (), with the derivative 0 at 0."""
+    return root(tree.dot(x, x))
+
+
+def check_decay(name: str, decay: Any) -> None:
+    """Raise unless 0 <= decay < 1: with 1 a moving average would never move."""
+    checks.between(name, decay, 0, 1)
+    if not isinstance(decay, jax.Array) and decay == 1:
+        raise ValueError(f"{name} must be below 1, got {decay!r}")

@@ -1,0 +1,201 @@
+"""Optimizers made of others: one after the other, or each for its own leaves."""
+
+import fnmatch
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from fnn import tree
+from fnn.optimizers.base import Optimizer, check_optimizer, frozen_mask
+from fnn.optimizers.selection import (
+    as_pattern,
+    keep,
+    with_places,
+    with_zeros,
+    without_frozen,
+)
+from fnn.tree import Pattern
+from fnn.types import GradientTransformation, Params, PyTree
+from fnn.values import show
+
+NOBODY = -1
+
+
+class Chain(Optimizer):
+    """Pass the gradients through several transforms, the optimizer last.
+
+    Leaves that one of the stages freezes are kept from all of them: their gradients have
+    no part in the norm by which `ClipByGlobalNorm` clips.
+
+    Args:
+        *stages: Optimizers or gradient transforms, fnn's or Optax's.
+
+    Raises:
+        TypeError: If something lacks `init` or `update`.
+
+    Example:
+        >>> optimizer = fnn.optimizers.Chain(
+        ...     fnn.optimizers.ClipByGlobalNorm(1.0), fnn.optimizers.SGD(0.1)
+        ... )
+        >>> state = optimizer.init({"w": jax.numpy.zeros(1)})
+        >>> optimizer.update({"w": jax.numpy.array([5.0])}, state)[0]
+        {'w': Array([-0.1], dtype=float32)}
+    """
+
+    transforms: tuple[GradientTransformation, ...]
+
+    def __init__(self, *stages: Any, transforms: tuple[Any, ...] = ()) -> None:
+        # `dataclasses.replace` passes the field itself.
+        self._set(transforms=stages or transforms)
+        for transform in self.transforms:
+            check_optimizer(transform, "Chain")
+
+    def init(self, params: Params) -> Any:
+        params = without_frozen(self, params)
+        return tuple(transform.init(params) for transform in self.transforms)
+
+    def update(
+        self, grads: PyTree, state: Any, params: Params | None = None
+    ) -> tuple[PyTree, Any]:
+        updates = without_frozen(self, grads)
+        params = None if params is None else without_frozen(self, params)
+        new = []
+        for transform, old in zip(self.transforms, state, strict=True):
+            updates, own = transform.update(updates, old, params)
+            new.append(own)
+        return with_zeros(updates, grads), tuple(new)
+
+    def frozen(self, params: PyTree) -> PyTree:
+        masks = [frozen_mask(transform, params) for transform in self.transforms]
+        return jax.tree.map(lambda _, *frozen: any(frozen), params, *masks)
+
+    def _arguments(self) -> Iterator[str]:
+        return map(show, self.transforms)
+
+
+class Frozen(Optimizer):
+    """Leave the parameters as they are; to be used in `ByPath`.
+
+    What it is given has no state and updates of zero. As those don't depend on the
+    gradients, `jax.jit` computes no gradients of frozen parameters.
+
+    Example:
+        >>> frozen = fnn.optimizers.Frozen()
+        >>> frozen.update({"w": jax.numpy.ones(1)}, ())
+        ({'w': Array([0.], dtype=float32)}, ())
+    """
+
+    def update(
+        self, grads: PyTree, state: Any, params: Params | None = None
+    ) -> tuple[PyTree, Any]:
+        return tree.zeros_like(grads), state
+
+    def frozen(self, params: PyTree) -> PyTree:
+        return jax.tree.map(lambda _: True, params)
+
+
+class ByPath(Optimizer):
+    """Give each parameter to the optimizer of the first glob that its path matches.
+
+    Each optimizer sees its own leaves only: a `Chain` with `ClipByGlobalNorm` in it clips
+    by their norm. `None` stands in the place of the others.
+
+    Args:
+        rules: Optimizers, fnn's or Optax's, by glob, as in `fnn.tree`: `"head/*"`, or a
+            tuple of globs. Their order counts.
+
+    Raises:
+        TypeError: If something is no glob or no optimizer.
+        ValueError: If there are no rules; from `init` and `update`, if a leaf matches no
+            glob, or a rule gets no leaf.
+
+    Example:
+        >>> optimizer = fnn.optimizers.ByPath(
+        ...     {"head/*": fnn.optimizers.SGD(0.1), "*": fnn.optimizers.Frozen()}
+        ... )
+        >>> ones = jax.numpy.ones(1)
+        >>> params = {"body": {"kernel": ones}, "head": {"kernel": ones}}
+        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+        >>> updates["body"]["kernel"], updates["head"]["kernel"]
+        (Array([0.], dtype=float32), Array([-0.1], dtype=float32))
+    """
+
+    rules: tuple[tuple[Pattern, GradientTransformation], ...]
+
+    def __init__(self, rules: Mapping[Any, Any] | tuple[tuple[Any, Any], ...]) -> None:
+        # Held as pairs, which can't be changed; `dataclasses.replace` passes these.
+        given: Any = rules
+        if not isinstance(given, Mapping | tuple) or not given:
+            raise ValueError(
+                f"ByPath needs optimizers by glob, such as "
+                f'{{"head/*": fnn.optimizers.Adam(1e-3), "*": fnn.optimizers.Frozen()}}; '
+                f"got {rules!r}"
+            )
+        pairs = dict(rules).items()
+        self._set(rules=tuple((as_pattern("a path", on), rule) for on, rule in pairs))
+        for pattern, optimizer in self.rules:
+            check_optimizer(optimizer, f"ByPath, for {pattern!r},")
+
+    def init(self, params: Params) -> Any:
+        parts = self._parts(params, params)
+        optimizers = [optimizer for _, optimizer in self.rules]
+        return tuple(o.init(part) for o, part in zip(optimizers, parts, strict=True))
+
+    def update(
+        self, grads: PyTree, state: Any, params: Params | None = None
+    ) -> tuple[PyTree, Any]:
+        own_grads = self._parts(grads, grads)
+        own_params = [None] * len(self.rules)
+        if params is not None:
+            own_params = self._parts(grads, params)
+        results = [
+            optimizer.update(*own)
+            for (_, optimizer), *own in zip(
+                self.rules, own_grads, state, own_params, strict=True
+            )
+        ]
+        parts, states = zip(*results, strict=True)
+        return functools.reduce(tree.merge, parts), states
+
+    def frozen(self, params: PyTree) -> PyTree:
+        parts = self._parts(params, params)
+        optimizers = [optimizer for _, optimizer in self.rules]
+        return functools.reduce(tree.merge, map(frozen_mask, optimizers, parts))
+
+    def _parts(self, like: PyTree, params: PyTree) -> list[PyTree]:
+        """Return `params` once for each rule, with its own leaves and no others."""
+        owners = self._owners(like)
+        masks = [
+            jax.tree.map(lambda owner, rule=i: owner == rule, owners)
+            for i in range(len(self.rules))
+        ]
+        return [keep(mask, params) for mask in masks]
+
+    def _owners(self, params: PyTree) -> PyTree:
+        """Return the number of the rule of every leaf, those counted that are out."""
+        owners = tree.map_with_path(lambda path, _: self._owner(path), with_places(params))
+        paths = tree.flatten(owners)
+        if ownerless := [path for path, owner in paths.items() if owner == NOBODY]:
+            raise ValueError(
+                f"ByPath has no optimizer for {ownerless}: none of the globs "
+                f'{[on for on, _ in self.rules]} matches; add "*" as the last'
+            )
+        for i, (pattern, _) in enumerate(self.rules):
+            if paths and i not in paths.values():
+                raise ValueError(
+                    f"ByPath's {pattern!r} gets no leaf: it matches none, or only what the "
+                    f"globs before it have taken; the paths are {list(paths)}"
+                )
+        return owners
+
+    def _owner(self, path: str) -> int:
+        for i, (pattern, _) in enumerate(self.rules):
+            globs = (pattern,) if isinstance(pattern, str) else pattern
+            if any(fnmatch.fnmatchcase(path, glob) for glob in globs):
+                return i
+        return NOBODY
+
+    def _arguments(self) -> Iterator[str]:
+        yield show(dict(self.rules))

@@ -1,0 +1,192 @@
+"""Optimizers that look at a layer's weights as a whole."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, tree
+from fnn.optimizers.adaptive import ratio
+from fnn.optimizers.arithmetic import advance, narrow, norm, start, wide_zeros, widen
+from fnn.optimizers.base import (
+    LearningRate,
+    Optimizer,
+    check_learning_rate,
+    check_optimizer,
+    needed,
+)
+from fnn.optimizers.moments import Adam, AdamState, MomentOptimizer
+from fnn.optimizers.selection import as_pattern, keep
+from fnn.optimizers.weight_decay import decayed
+from fnn.tree import Pattern
+from fnn.types import Array, GradientTransformation, Params, PyTree
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the iteration of `Muon`: s ← 3.4445 s - 4.775 s³ + 2.0315 s⁵."""
+
+
+class LAMB(MomentOptimizer):
+    """Adam with steps in proportion to the length of each layer's weights.
+
+        u = m̂ / (√v̂ + ε) + λ w
+        w ← w - α (‖w‖ / ‖u‖) u         for each leaf; a ratio of 1 where a norm is 0
+
+    m̂ and v̂ are Adam's. For batches of thousands.
+
+    Source: You et al. 2020, "Large batch optimization for deep learning: training BERT in
+    76 minutes".
+
+    Args:
+        learning_rate: α: a number, an array of shape (), or a schedule.
+        b1: β₁, the decay of the average of the gradients.
+        b2: β₂, the decay of the average of their squares.
+        eps: ε, which bounds the step where the gradients vanish.
+        weight_decay: λ.
+        on: Which leaves decay: a glob on the path, or several. Kernels, if nothing else
+            is said, and neither biases nor scales.
+
+    Raises:
+        ValueError: If a number is out of range; from `update`, if it gets no parameters,
+            or a glob matches no leaf.
+        TypeError: If `on` is no pattern.
+
+    Example:
+        >>> lamb = fnn.optimizers.LAMB(0.1, weight_decay=0.0)
+        >>> params = {"kernel": jax.numpy.array([3.0, 4.0])}
+        >>> grads = {"kernel": jax.numpy.array([0.5, -0.5])}
+        >>> updates, state = lamb.update(grads, lamb.init(params), params)
+        >>> [f"{update:.4f}" for update in updates["kernel"]]
+        ['-0.3536', '0.3536']
+    """
+
+    eps: float = 1e-6
+    weight_decay: float = 1e-2
+    on: Pattern = "*kernel"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.between("weight_decay", self.weight_decay, 0, float("inf"))
+        self._set(on=as_pattern("on", self.on))
+
+    def update(
+        self, grads: PyTree, state: AdamState, params: Params | None = None
+    ) -> tuple[PyTree, AdamState]:
+        params = needed(params, "LAMB")
+        state = self._next(grads, state)
+        direction = ratio(*self._corrected(state), self.eps)
+        direction = decayed(direction, params, self.weight_decay, self.on, "LAMB")
+        trusted = jax.tree.map(_as_long_as, direction, widen(params))
+        return narrow(tree.scale(-state.learning_rate, trusted), grads), state
+
+
+class MuonState(NamedTuple):
+    """What `Muon` carries.
+
+    The state of the optimizer of other leaves, steps, (), the rate, (), and the velocity
+    of the matrices.
+    """
+
+    others: Any
+    step: Array
+    learning_rate: Array
+    velocity: PyTree
+
+
+class Muon(Optimizer):
+    """Momentum, orthogonalized: every direction of a matrix moves equally fast.
+
+        V ← μ V + G,    starting from V = 0;   D = μ V + G
+        W ← W - α √max(1, out/in) O(D)         for W of shape (in, out)
+
+    O(D) replaces the singular values of D by numbers between 0.7 and 1.2, nearly:
+    X = D / ‖D‖, then `iterations` times X ← a X + b X Xᵀ X + c X Xᵀ X Xᵀ X, with a, b, c
+    = 3.4445, -4.7750, 2.0315.
+
+    **Leaves of two axes are matrices. All others go to the optimizer `others`**: biases,
+    norms' scales, convolutions' kernels, layers stacked by `Repeat`. Give it, by
+    `ByPath`, the matrices too that are none of a hidden layer: embeddings, the output
+    layer. For weight decay, put Muon into `DecoupledDecay`.
+
+    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
+
+    Args:
+        learning_rate: α: a number, an array of shape (), or a schedule.
+        momentum: μ, from 0 to 1.
+        iterations: How often the iteration is done.
+        others: The optimizer of leaves which are not matrices, with its own rate.
+
+    Raises:
+        ValueError: If the rate is negative, the momentum out of range or `iterations` not
+            a positive integer.
+        TypeError: If `others` is no optimizer.
+
+    Example:
+        >>> muon = fnn.optimizers.Muon(0.02, others=fnn.optimizers.Adam(3e-4))
+        >>> params = {"kernel": jax.numpy.ones((3, 3)), "bias": jax.numpy.ones(3)}
+        >>> grads = {"kernel": jax.numpy.eye(3), "bias": jax.numpy.ones(3)}
+        >>> updates, state = muon.update(grads, muon.init(params), params)
+        >>> f"{updates['kernel'][0, 0]:.2f}", f"{updates['bias'][0]:.4f}"
+        ('-0.01', '-0.0003')
+    """
+
+    learning_rate: LearningRate
+    momentum: float = 0.95
+    iterations: int = 5
+    others: GradientTransformation = Adam(3e-4)
+
+    def __post_init__(self) -> None:
+        check_learning_rate(self.learning_rate)
+        checks.between("momentum", self.momentum, 0, 1)
+        self._set(iterations=checks.positive_integer("iterations", self.iterations))
+        check_optimizer(self.others, "Muon, for leaves that are not matrices,")
+
+    def init(self, params: Params) -> MuonState:
+        matrices, rest = _matrices_and_others(params)
+        others = self.others.init(rest)
+        return MuonState(others, *start(self.learning_rate), wide_zeros(matrices))
+
+    def update(
+        self, grads: PyTree, state: MuonState, params: Params | None = None
+    ) -> tuple[PyTree, MuonState]:
+        matrices, rest = _matrices_and_others(grads)
+        rest_params = None if params is None else _matrices_and_others(params)[1]
+        rest, others = self.others.update(rest, state.others, rest_params)
+
+        step, rate = advance(self.learning_rate, state.step)
+        g = widen(matrices)
+        v = tree.add(tree.scale(self.momentum, state.velocity), g)
+        ahead = tree.add(tree.scale(self.momentum, v), g)
+        updates = tree.scale(-rate, jax.tree.map(self._direction, ahead))
+        updates = tree.merge(narrow(updates, matrices), rest)
+        return updates, MuonState(others, step, rate, v)
+
+    def _direction(self, matrix: Array) -> Array:
+        rows, columns = matrix.shape
+        widening = max(1, columns / max(1, rows)) ** 0.5
+        return tree.scale(widening, orthogonalized(matrix, self.iterations))
+
+
+def orthogonalized(matrix: Array, iterations: int) -> Array:
+    """Return the matrix with its singular values all brought near 1."""
+    a, b, c = QUINTIC
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    length = norm(x)
+    x = x / jnp.where(length > 0, length, 1)
+    for _ in range(iterations):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if tall else x
+
+
+def _matrices_and_others(params: PyTree) -> tuple[PyTree, PyTree]:
+    matrix = jax.tree.map(lambda leaf: leaf.ndim == 2, params)
+    other = jax.tree.map(lambda is_matrix: not is_matrix, matrix)
+    return keep(matrix, params), keep(other, params)
+
+
+def _as_long_as(direction: Array, weights: Array) -> Array:
+    """Return the direction with the length of the weights, unless either has none."""
+    own, wanted = norm(direction), norm(weights)
+    both = (own > 0) & (wanted > 0)
+    return tree.scale(jnp.where(both, wanted / jnp.where(both, own, 1), 1), direction)

@@ -1,0 +1,72 @@
+"""Which leaves an optimizer acts on.
+
+Leaves that are none of its business are taken out of its trees: `None` stands in their
+place, which JAX, and so any optimizer, takes for an empty tree.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import tree
+from fnn.optimizers.base import frozen_mask
+from fnn.tree import Pattern
+from fnn.types import Array, GradientTransformation, PyTree
+
+
+def with_places(params: PyTree) -> PyTree:
+    """Return a tree of as many leaves as `params` has, those counted that are out."""
+    return jax.tree.map(lambda _: 0, params, is_leaf=lambda leaf: leaf is None)
+
+
+def keep(mask: PyTree, params: PyTree) -> PyTree:
+    """Take the leaves out for which the mask is false."""
+    return jax.tree.map(lambda kept, leaf: leaf if kept else None, mask, params)
+
+
+def without_frozen(optimizer: GradientTransformation, params: PyTree) -> PyTree:
+    """Take the leaves out which the optimizer never moves."""
+    frozen = frozen_mask(optimizer, params)
+    return jax.tree.map(lambda out, leaf: None if out else leaf, frozen, params)
+
+
+def with_zeros(updates: PyTree, grads: PyTree) -> PyTree:
+    """Put updates of zero in the place of the leaves that were taken out."""
+
+    def filled(update: Array | None, g: Array | None) -> Array | None:
+        return update if g is None or update is not None else jnp.zeros_like(g)
+
+    return jax.tree.map(filled, updates, grads, is_leaf=lambda leaf: leaf is None)
+
+
+def matches(params: PyTree, pattern: Pattern, owner: str) -> PyTree:
+    """Return a tree of booleans, like `fnn.tree.match`.
+
+    A glob may match a leaf that was taken out; and where there are no leaves at all,
+    there is nothing to match.
+
+    Raises:
+        ValueError: If a glob matches no leaf.
+    """
+    places = with_places(params)
+    if not jax.tree.leaves(places):
+        return places
+    try:
+        return tree.match(places, pattern)
+    except ValueError as error:
+        error.add_note(
+            f"{owner} decays what its pattern matches, on={pattern!r}; on='*' is every leaf"
+        )
+        raise
+
+
+def as_pattern(name: str, pattern: Any) -> Pattern:
+    """Return a glob or a tuple of them, or raise."""
+    globs = (pattern,) if isinstance(pattern, str) else pattern
+    if not isinstance(globs, tuple | list) or not globs:
+        raise TypeError(f"{name} must be a glob or a tuple of globs, got {pattern!r}")
+    for glob in globs:
+        if not isinstance(glob, str):
+            raise TypeError(f"{name} must be a glob or a tuple of globs, got {pattern!r}")
+    return pattern if isinstance(pattern, str) else tuple(globs)

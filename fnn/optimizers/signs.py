@@ -1,0 +1,265 @@
+"""Optimizers that go by the signs of gradients."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, tree
+from fnn.optimizers.arithmetic import (
+    advance,
+    check_decay,
+    moving_average,
+    narrow,
+    start,
+    wide_zeros,
+    widen,
+)
+from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate
+from fnn.optimizers.selection import as_pattern
+from fnn.optimizers.weight_decay import decayed
+from fnn.schedules.base import as_float, check_rate
+from fnn.tree import Pattern
+from fnn.types import Array, Params, PyTree, wide
+
+
+class LionState(NamedTuple):
+    """What `Lion` carries: steps, (), the rate, (), and the average m of the gradients."""
+
+    step: Array
+    learning_rate: Array
+    first_moment: PyTree
+
+
+class Lion(Optimizer):
+    """Go by the sign of an average of the gradients, the same way in every element.
+
+        w ← w - α (sign(β₁ m + (1 - β₁) g) + λ w)
+        m ← β₂ m + (1 - β₂) g                       starting from m = 0
+
+    The rate is to be 3 to 10 times smaller, and λ as many times larger, than with
+    `AdamW`.
+
+    Source: Chen et al. 2023, "Symbolic discovery of optimization algorithms".
+
+    Args:
+        learning_rate: α: a number, an array of shape (), or a schedule.
+        b1: β₁, the weight of the average against the gradient in the step.
+        b2: β₂, the decay of the average.
+        weight_decay: λ.
+        on: Which leaves decay: a glob on the path, or several. Kernels, if nothing else
+            is said, and neither biases nor scales.
+
+    Raises:
+        ValueError: If a number is out of range; from `update`, where weights decay, if it
+            gets no parameters or a glob matches no leaf.
+        TypeError: If `on` is no pattern.
+
+    Example:
+        >>> lion = fnn.optimizers.Lion(0.1)
+        >>> state = lion.init({"w": jax.numpy.zeros(2)})
+        >>> lion.update({"w": jax.numpy.array([7.0, -0.01])}, state)[0]
+        {'w': Array([-0.1,  0.1], dtype=float32)}
+    """
+
+    learning_rate: LearningRate
+    b1: float = 0.9
+    b2: float = 0.99
+    weight_decay: float = 0.0
+    on: Pattern = "*kernel"
+
+    def __post_init__(self) -> None:
+        check_learning_rate(self.learning_rate)
+        checks.between("b1", self.b1, 0, 1)
+        check_decay("b2", self.b2)
+        checks.between("weight_decay", self.weight_decay, 0, float("inf"))
+        self._set(on=as_pattern("on", self.on))
+
+    def init(self, params: Params) -> LionState:
+        return LionState(*start(self.learning_rate), wide_zeros(params))
+
+    def update(
+        self, grads: PyTree, state: LionState, params: Params | None = None
+    ) -> tuple[PyTree, LionState]:
+        step, rate = advance(self.learning_rate, state.step)
+        g, m = widen(grads), state.first_moment
+        direction = jax.tree.map(jnp.sign, moving_average(self.b1, m, g))
+        direction = decayed(direction, params, self.weight_decay, self.on, "Lion")
+        m = moving_average(self.b2, m, g)
+        return narrow(tree.scale(-rate, direction), grads), LionState(step, rate, m)
+
+
+class RpropState(NamedTuple):
+    """What `Rprop` carries.
+
+    The mean of the step sizes, (), the step sizes and the signs of the last gradients,
+    like the parameters.
+    """
+
+    learning_rate: Array
+    step_sizes: PyTree
+    signs: PyTree
+
+
+class Rprop(Optimizer):
+    """Give every parameter a step size of its own, which only signs of gradients change.
+
+        Δ ← min(η₊ Δ, max_step)     where g has the sign that it had before
+        Δ ← max(η₋ Δ, min_step)     where its sign has changed; g ← 0 there, for this step
+                                    and as what the next one is compared to
+        w ← w - Δ sign(g)
+
+    For whole batches: the noise of small ones changes signs. This is the variant iRprop⁻,
+    which takes no step back where a sign has changed.
+
+    Source: Riedmiller & Braun 1993, "A direct adaptive method for faster backpropagation
+    learning: the RPROP algorithm"; Igel & Hüsken 2000, "Improving the Rprop learning
+    algorithm".
+
+    Args:
+        learning_rate: The first step size: a number or an array of shape (). The state's
+            `learning_rate` is the mean of all step sizes.
+        shrink: η₋, from 0 to 1.
+        growth: η₊, at least 1.
+        min_step: The least step size.
+        max_step: The largest.
+
+    Raises:
+        ValueError: If a number is out of range, or the rate is a schedule.
+
+    Example:
+        >>> rprop = fnn.optimizers.Rprop(0.1)
+        >>> state = rprop.init({"w": jax.numpy.zeros(2)})
+        >>> for gradient in ([3.0, 3.0], [2.0, -1.0]):
+        ...     updates, state = rprop.update({"w": jax.numpy.array(gradient)}, state)
+        >>> updates["w"], state.step_sizes["w"]
+        (Array([-0.12, -0.  ], dtype=float32), Array([0.12, 0.05], dtype=float32))
+    """
+
+    learning_rate: float
+    shrink: float = 0.5
+    growth: float = 1.2
+    min_step: float = 1e-6
+    max_step: float = 50.0
+
+    def __post_init__(self) -> None:
+        check_rate(
+            "learning_rate, with which Rprop's step sizes start,", self.learning_rate
+        )
+        checks.between("shrink", self.shrink, 0, 1)
+        checks.between("growth", self.growth, 1, float("inf"))
+        checks.between("min_step", self.min_step, 0, float("inf"))
+        checks.between("max_step", self.max_step, self.min_step, float("inf"))
+
+    def init(self, params: Params) -> RpropState:
+        sizes = _constant_like(params, self.learning_rate)
+        return RpropState(as_float(self.learning_rate), sizes, wide_zeros(params))
+
+    def update(
+        self, grads: PyTree, state: RpropState, params: Params | None = None
+    ) -> tuple[PyTree, RpropState]:
+        signs = jax.tree.map(jnp.sign, widen(grads))
+        agreement = jax.tree.map(jnp.multiply, signs, state.signs)
+        sizes = jax.tree.map(self._resized, state.step_sizes, agreement)
+        signs = jax.tree.map(_zero_where_negative, signs, agreement)
+        updates = jax.tree.map(lambda size, sign: -size * sign, sizes, signs)
+        mean = _mean(sizes, self.learning_rate)
+        return narrow(updates, grads), RpropState(mean, sizes, signs)
+
+    def _resized(self, size: Array, agreement: Array) -> Array:
+        larger = jnp.minimum(size * self.growth, self.max_step)
+        smaller = jnp.maximum(size * self.shrink, self.min_step)
+        return jnp.where(agreement > 0, larger, jnp.where(agreement < 0, smaller, size))
+
+
+class DeltaBarDeltaState(NamedTuple):
+    """What `DeltaBarDelta` carries.
+
+    The mean of the rates, (), the rates and the average of the gradients, like the
+    parameters.
+    """
+
+    learning_rate: Array
+    rates: PyTree
+    average: PyTree
+
+
+class DeltaBarDelta(Optimizer):
+    """Gradient descent with a rate for every parameter, which grows while its sign stays.
+
+        α ← α + increase            where ḡ g > 0, ḡ being the average before this step
+        α ← α (1 - decrease)        where ḡ g < 0
+        w ← w - α g
+        ḡ ← θ ḡ + (1 - θ) g         starting from ḡ = 0
+
+    For whole batches: the noise of small ones changes signs.
+
+    Source: Jacobs 1988, "Increased rates of convergence through learning rate
+    adaptation".
+
+    Args:
+        learning_rate: The first rate: a number or an array of shape (). The state's
+            `learning_rate` is the mean of all rates.
+        increase: κ, what is added to a rate; to be small against the rates.
+        decrease: φ, the share of a rate that is taken away, from 0 to 1.
+        decay: θ, the decay of the average of the gradients.
+
+    Raises:
+        ValueError: If a number is out of range, or the rate is a schedule.
+
+    Example:
+        >>> optimizer = fnn.optimizers.DeltaBarDelta(0.1, increase=0.01, decrease=0.5)
+        >>> state = optimizer.init({"w": jax.numpy.zeros(2)})
+        >>> for gradient in ([3.0, 3.0], [2.0, -1.0]):
+        ...     updates, state = optimizer.update({"w": jax.numpy.array(gradient)}, state)
+        >>> updates["w"], state.rates["w"]
+        (Array([-0.22,  0.05], dtype=float32), Array([0.11, 0.05], dtype=float32))
+    """
+
+    learning_rate: float
+    increase: float = 0.01
+    decrease: float = 0.1
+    decay: float = 0.7
+
+    def __post_init__(self) -> None:
+        what = "learning_rate, with which DeltaBarDelta's rates start,"
+        check_rate(what, self.learning_rate)
+        checks.between("increase", self.increase, 0, float("inf"))
+        checks.between("decrease", self.decrease, 0, 1)
+        check_decay("decay", self.decay)
+
+    def init(self, params: Params) -> DeltaBarDeltaState:
+        rates = _constant_like(params, self.learning_rate)
+        return DeltaBarDeltaState(as_float(self.learning_rate), rates, wide_zeros(params))
+
+    def update(
+        self, grads: PyTree, state: DeltaBarDeltaState, params: Params | None = None
+    ) -> tuple[PyTree, DeltaBarDeltaState]:
+        g = widen(grads)
+        rates = jax.tree.map(self._changed, state.rates, state.average, g)
+        updates = jax.tree.map(lambda rate, x: -rate * x, rates, g)
+        average = moving_average(self.decay, state.average, g)
+        mean = _mean(rates, self.learning_rate)
+        return narrow(updates, grads), DeltaBarDeltaState(mean, rates, average)
+
+    def _changed(self, rate: Array, average: Array, g: Array) -> Array:
+        agreement = jnp.sign(average) * jnp.sign(g)
+        smaller = jnp.where(agreement < 0, rate * (1 - self.decrease), rate)
+        return jnp.where(agreement > 0, rate + self.increase, smaller)
+
+
+def _constant_like(params: PyTree, value: Any) -> PyTree:
+    return jax.tree.map(
+        lambda p: jnp.full(p.shape, jnp.asarray(value, wide(p.dtype))), params
+    )
+
+
+def _zero_where_negative(sign: Array, agreement: Array) -> Array:
+    return jnp.where(agreement < 0, jnp.zeros_like(sign), sign)
+
+
+def _mean(sizes: PyTree, otherwise: Any) -> Array:
+    """Return the mean over all elements of all leaves, ()."""
+    count = tree.size(sizes)
+    total = sum(as_float(jnp.sum(leaf)) for leaf in jax.tree.leaves(sizes))
+    return as_float(total / count if count else otherwise)

@@ -1,0 +1,213 @@
+"""Optimizers by path: who gets which leaf, and what freezing means."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn import optimizers
+
+
+def two_parts():
+    return {
+        "body": {"bias": jnp.ones(2), "kernel": jnp.full((2, 2), 100.0)},
+        "head": {"bias": jnp.ones(1), "kernel": jnp.ones((2, 1))},
+    }
+
+
+FINE_TUNE = optimizers.ByPath({"head/*": optimizers.Adam(0.1), "*": optimizers.Frozen()})
+
+
+def test_frozen_leaves_have_no_state_and_do_not_move():
+    params = two_parts()
+    state = FINE_TUNE.init(params)
+    assert {leaf.shape for leaf in jax.tree.leaves(state)} == {(), (1,), (2, 1)}
+    updates, state = FINE_TUNE.update(params, state, params)
+    moved = optimizers.apply_updates(params, updates)
+    chex.assert_trees_all_equal(moved["body"], params["body"])
+    alone, _ = optimizers.Adam(0.1).update(
+        params["head"], optimizers.Adam(0.1).init(params["head"])
+    )
+    chex.assert_trees_all_equal(updates["head"], alone)
+
+
+def test_the_first_glob_that_matches_wins():
+    by_path = optimizers.ByPath(
+        {
+            ("*/bias", "nothing"): optimizers.SGD(1.0),
+            "head/*": optimizers.SGD(2.0),
+            "*": optimizers.SGD(3.0),
+        }
+    )
+    ones = jax.tree.map(jnp.ones_like, two_parts())
+    updates, state = by_path.update(ones, by_path.init(ones))
+    rates = {path: -leaf.ravel()[0] for path, leaf in fnn.tree.flatten(updates).items()}
+    assert rates == {
+        "body/bias": 1,
+        "body/kernel": 3,
+        "head/bias": 1,
+        "head/kernel": 2,
+    }
+    assert optimizers.current_learning_rate(state) == 3
+
+
+def test_frozen_leaves_have_no_part_in_the_norm_and_do_not_decay():
+    params = two_parts()
+    inside_out = optimizers.ByPath(
+        {
+            "head/*": optimizers.Chain(
+                optimizers.ClipByGlobalNorm(1.0), optimizers.SGD(1.0)
+            ),
+            "*": optimizers.Frozen(),
+        }
+    )
+    head_or_frozen = {"head/*": optimizers.SGD(1.0), "*": optimizers.Frozen()}
+    outside_in = optimizers.Chain(
+        optimizers.AddDecayedWeights(1e-9, on="*"),
+        optimizers.Momentum(0.0),
+        optimizers.ClipByGlobalNorm(1.0),
+        optimizers.ByPath(head_or_frozen),
+    )
+    clipped, _ = inside_out.update(params, inside_out.init(params), params)
+    np.testing.assert_allclose(fnn.tree.norm(clipped), 1, rtol=1e-6)
+    np.testing.assert_allclose(clipped["head"]["kernel"], -(3**-0.5), rtol=1e-6)
+
+    state = outside_in.init(params)
+    assert not any(leaf.shape == (2, 2) for leaf in jax.tree.leaves(state))
+    outside_in.update(params, state, params)
+    around = optimizers.DecoupledDecay(optimizers.ByPath(head_or_frozen), 0.5, on="*")
+    updates, _ = around.update(params, around.init(params), params)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(updates["body"]))
+    np.testing.assert_allclose(updates["head"]["bias"], -1.5)
+    slow = optimizers.Lookahead(FINE_TUNE, period=1)
+    state = slow.init(params)
+    assert list(fnn.tree.flatten(state.slow)) == ["head/bias", "head/kernel"]
+    updates, _ = slow.update(params, state, params)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(updates["body"]))
+
+
+def test_frozen_mask():
+    params = two_parts()
+    expected = {
+        "body": {"bias": True, "kernel": True},
+        "head": {"bias": False, "kernel": False},
+    }
+    nested = optimizers.ByPath({"body/*": optimizers.Frozen(), "*": FINE_TUNE.rules[0][1]})
+    for optimizer in (
+        FINE_TUNE,
+        nested,
+        optimizers.Chain(optimizers.ClipByValue(1.0), FINE_TUNE),
+        optimizers.Lookahead(FINE_TUNE),
+        optimizers.DecoupledDecay(FINE_TUNE, 0.1),
+        optimizers.ByPath({"head/*": optimizers.Adam(0.1), "body/*": optimizers.Frozen()}),
+    ):
+        assert optimizers.frozen_mask(optimizer, params) == expected
+    none = jax.tree.map(lambda _: False, params)
+    assert optimizers.frozen_mask(optimizers.Adam(0.1), params) == none
+    assert optimizers.frozen_mask(_Foreign(), params) == none
+
+
+def test_gradients_of_frozen_leaves_may_be_left_out():
+    params = two_parts()
+    grads = params | {"body": {"bias": None, "kernel": None}}
+    for optimizer in (
+        FINE_TUNE,
+        optimizers.Chain(optimizers.ClipByGlobalNorm(1.0), FINE_TUNE),
+        optimizers.Lookahead(FINE_TUNE),
+        optimizers.DecoupledDecay(FINE_TUNE, 0.1),
+    ):
+        state = optimizer.init(params)
+        updates, new = optimizer.update(grads, state, params)
+        assert updates["body"] == {"bias": None, "kernel": None}
+        chex.assert_trees_all_equal_shapes(new, state)
+        moved = optimizers.apply_updates(params, updates)
+        whole, _ = optimizer.update(params, state, params)
+        chex.assert_trees_all_equal(moved, optimizers.apply_updates(params, whole))
+
+
+class _Foreign:
+    """Follows the protocol without being fnn's."""
+
+    def init(self, params):
+        return ()
+
+    def update(self, grads, state, params=None):
+        return grads, state
+
+
+def test_optimizers_of_others_go_into_every_wrapper():
+    params = two_parts()
+    for optimizer in (
+        optimizers.ByPath({"body/*": _Foreign(), "*": optimizers.Frozen()}),
+        optimizers.Chain(_Foreign(), FINE_TUNE),
+        optimizers.Lookahead(_Foreign()),
+        optimizers.Muon(0.1, others=_Foreign()),
+    ):
+        updates, _ = optimizer.update(params, optimizer.init(params), params)
+        chex.assert_trees_all_equal_shapes(updates, params)
+    blind = optimizers.DecoupledDecay(_Foreign(), 0.1)
+    with pytest.raises(ValueError, match="whose state has a learning_rate"):
+        blind.update(params, blind.init(params), params)
+
+
+def flops(function, *arguments):
+    return jax.jit(function).lower(*arguments).compile().cost_analysis().get("flops", 0)
+
+
+def test_jit_computes_no_gradients_of_frozen_leaves():
+    model = fnn.Sequential(body=fnn.Dense(64), act=jax.nn.relu, head=fnn.Dense(4))
+    x, key = jnp.ones(64), jax.random.key(0)
+    params, _ = model.init(key, x)
+
+    def step(optimizer, params, state):
+        grads = jax.grad(lambda p: jnp.sum(model(p, x) ** 2))(params)
+        return optimizer.update(grads, state, params)
+
+    def work(optimizer):
+        run = lambda params, state: step(optimizer, params, state)  # noqa: E731
+        return flops(run, params, optimizer.init(params))
+
+    clip, frozen = optimizers.ClipByGlobalNorm(1.0), optimizers.Frozen()
+    everything = work(optimizers.Chain(clip, optimizers.SGD(0.1)))
+    head = optimizers.ByPath({"head/*": optimizers.SGD(0.1), "*": frozen})
+    assert work(optimizers.Chain(clip, head)) < 0.75 * everything
+    assert work(optimizers.ByPath({"*": frozen})) == 0
+
+
+def test_by_path_is_not_changed_by_changing_the_dict_it_was_made_from():
+    rules = {"*": optimizers.SGD(0.1)}
+    by_path = optimizers.ByPath(rules)
+    rules["*"] = optimizers.SGD(0.2)
+    assert by_path == optimizers.ByPath({"*": optimizers.SGD(0.1)})
+    assert repr(by_path) == "fnn.optimizers.ByPath({'*': fnn.optimizers.SGD(0.1)})"
+    assert dataclasses.replace(by_path) == by_path
+    other_order = optimizers.ByPath(dict(reversed(FINE_TUNE.rules)))
+    assert other_order != FINE_TUNE
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (
+            {"head/*": optimizers.SGD(0.1)},
+            r"no optimizer for \['body/bias', 'body/kernel'\]",
+        ),
+        (
+            {"*": optimizers.SGD(0.1), "tail/*": optimizers.Frozen()},
+            r"'tail/\*' gets no leaf.*'body/bias', 'body/kernel', 'head/bias'",
+        ),
+        (
+            {"*": optimizers.SGD(0.1), "head/*": optimizers.Frozen()},
+            r"'head/\*' gets no leaf: it matches none, or only what the globs before",
+        ),
+    ],
+)
+def test_by_path_names_leaves_and_globs_left_over(rules, message):
+    by_path, params = optimizers.ByPath(rules), two_parts()
+    for call in (by_path.init, by_path.frozen, lambda p: by_path.update(p, ((), ()))):
+        with pytest.raises(ValueError, match=message):
+            call(params)
