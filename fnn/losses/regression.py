@@ -1,0 +1,299 @@
+"""Losses for numbers: an output and a target of one shape."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.losses import targets
+from fnn.types import Array
+
+
+def squared_error(output: Array, target: Array) -> Array:
+    """Return Σₖ (yₖ - tₖ)².
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> squared_error(jax.numpy.array([1.0, 2.0]), jax.numpy.array([0.0, 0.0]))
+        Array(5., dtype=float32)
+    """
+    y, t = targets.pair(output, target, "squared_error")
+    return jnp.sum(jnp.square(y - t))
+
+
+def half_squared_error(output: Array, target: Array) -> Array:
+    """Return ½ Σₖ (yₖ - tₖ)², whose gradient is y - t.
+
+    Its mean over N examples is the course's E = 1/(2N) Σ (y - t)².
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> half_squared_error(jax.numpy.array([1.0, 2.0]), jax.numpy.array([0.0, 0.0]))
+        Array(2.5, dtype=float32)
+    """
+    y, t = targets.pair(output, target, "half_squared_error")
+    return jnp.sum(jnp.square(y - t)) / 2
+
+
+def mean_squared_error(output: Array, target: Array) -> Array:
+    """Return 1/n Σₖ (yₖ - tₖ)², the mean over the n components of one example.
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> mean_squared_error(jax.numpy.array([1.0, 2.0]), jax.numpy.array([0.0, 0.0]))
+        Array(2.5, dtype=float32)
+    """
+    y, t = targets.pair(output, target, "mean_squared_error")
+    return jnp.mean(jnp.square(y - t))
+
+
+def absolute_error(output: Array, target: Array) -> Array:
+    """Return Σₖ |yₖ - tₖ|.
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> absolute_error(jax.numpy.array([1.0, -2.0]), jax.numpy.array([0.0, 0.0]))
+        Array(3., dtype=float32)
+    """
+    y, t = targets.pair(output, target, "absolute_error")
+    return jnp.sum(jnp.abs(y - t))
+
+
+def mean_absolute_error(output: Array, target: Array) -> Array:
+    """Return 1/n Σₖ |yₖ - tₖ|, the mean over the n components of one example.
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> mean_absolute_error(jax.numpy.array([1.0, -2.0]), jax.numpy.array([0.0, 0.0]))
+        Array(1.5, dtype=float32)
+    """
+    y, t = targets.pair(output, target, "mean_absolute_error")
+    return jnp.mean(jnp.abs(y - t))
+
+
+def huber(output: Array, target: Array, delta: float | Array = 1.0) -> Array:
+    """Return Σₖ h(yₖ - tₖ): h(d) = ½ d² where |d| ≤ δ, else δ (|d| - ½ δ).
+
+    Source: Huber 1964, "Robust estimation of a location parameter".
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        delta: δ, above 0, where the square goes over into the straight line.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ, or `delta` is not above 0.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> huber(jax.numpy.array([0.5, 3.0]), jax.numpy.array([0.0, 0.0]))
+        Array(2.625, dtype=float32)
+    """
+    targets.check_positive("delta", delta)
+    y, t = targets.pair(output, target, "huber")
+    d, bound = y - t, jnp.asarray(delta, y.dtype)
+    c = jnp.clip(d, -bound, bound)
+    return jnp.sum(c * (d - c / 2))
+
+
+def log_cosh(output: Array, target: Array) -> Array:
+    """Return Σₖ log cosh(yₖ - tₖ), whose gradient is tanh(y - t).
+
+    About ½ d² for small d and |d| - log 2 for large d.
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> print(f"{log_cosh(jax.numpy.array([1.0]), 0.0):.4f}")
+        0.4338
+    """
+    y, t = targets.pair(output, target, "log_cosh")
+    d = y - t
+    # cosh d = 1 + 2 sinh²(d/2), which near 0 does not cancel but overflows further out.
+    near = jnp.abs(d) < 1
+    small, large = jnp.where(near, d, 0), jnp.abs(d)
+    inner = jnp.log1p(2 * jnp.square(jnp.sinh(small / 2)))
+    outer = large + jnp.log1p(jnp.exp(-2 * large)) - math.log(2)
+    return jnp.sum(jnp.where(near, inner, outer))
+
+
+def quantile(output: Array, target: Array, level: float | Array) -> Array:
+    """Return Σₖ max(q dₖ, (q - 1) dₖ), d = t - y, which the q-quantile of t minimizes.
+
+    Also called the pinball loss. At q = ½ it is half the absolute error.
+
+    Source: Koenker & Bassett 1978, "Regression quantiles".
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        level: q, from 0 to 1.
+
+    Returns:
+        The loss, ().
+
+    Raises:
+        ValueError: If the shapes differ, or `level` is out of range.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> quantile(jax.numpy.array([1.0]), 3.0, level=0.75)
+        Array(1.5, dtype=float32)
+    """
+    checks.between("level", level, 0, 1)
+    y, t = targets.pair(output, target, "quantile")
+    q, d = jnp.asarray(level, y.dtype), t - y
+    return jnp.sum(jnp.maximum(q * d, (q - 1) * d))
+
+
+def gaussian_nll(output: tuple[Array, Array] | Array, target: Array) -> Array:
+    """Return ½ Σₖ (sₖ + (tₖ - μₖ)² exp(-sₖ) + log 2π), -log N(t; μ, σ²) with s = log σ².
+
+    Source: Nix & Weigend 1994, "Estimating the mean and variance of the target
+    probability distribution".
+
+    Args:
+        output: The pair of the mean μ and the log-variance s, each of any shape; or an
+            array with μ and s along its first axis, (2, ...).
+        target: t, of the shape of μ. Where both have one element, (1,) and () agree.
+
+    Returns:
+        The loss, (). It grows as exp(-s), and may be infinite.
+
+    Raises:
+        ValueError: If the output is no pair, or the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> print(f"{gaussian_nll(jax.numpy.array([3.0, 0.0]), 3.0):.4f}")  # log(2π) / 2
+        0.9189
+    """
+    sequence = isinstance(output, tuple | list) or np.ndim(output) > 0
+    if not sequence or len(output) != 2:
+        raise ValueError(
+            f"gaussian_nll takes the pair of mean and log-variance as output, a tuple or "
+            f"an array (2, ...); got {checks.describe(output)}"
+        )
+    mean, t = targets.pair(output[0], target, "gaussian_nll")
+    s, _ = targets.pair(output[1], target, "gaussian_nll")
+    return jnp.sum(s + jnp.square(t - mean) * jnp.exp(-s) + math.log(2 * math.pi)) / 2
+
+
+def poisson_nll(output: Array, target: Array) -> Array:
+    """Return Σₖ (exp(zₖ) - tₖ zₖ + log tₖ!), -log of the Poisson probability of t.
+
+    The rate is exp(z); the gradient is exp(z) - t.
+
+    Args:
+        output: z, the log-rates, of any shape.
+        target: t, the counts, of the shape of z, not negative. Where both have one
+            element, (1,) and () agree.
+
+    Returns:
+        The loss, (). It grows as exp(z), and may be infinite.
+
+    Raises:
+        ValueError: If the shapes differ, or a count is seen to be negative.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> poisson_nll(jax.numpy.array([0.0]), 1)
+        Array(1., dtype=float32)
+    """
+    targets.check_range(target, 0, float("inf"), "targets of poisson_nll")
+    z, t = targets.pair(output, target, "poisson_nll")
+    return jnp.sum(jnp.exp(z) - t * z + jax.scipy.special.gammaln(t + 1))
+
+
+def cosine_distance(output: Array, target: Array) -> Array:
+    """Return 1 - ⟨y, t⟩ / (‖y‖ ‖t‖), from 0 for one direction to 2 for opposite ones.
+
+    Args:
+        output: y, of any shape.
+        target: t, of the shape of y.
+
+    Returns:
+        The loss, (). It is 1 where y or t is 0.
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the output is not floating-point.
+
+    Example:
+        >>> cosine_distance(jax.numpy.array([1.0, 0.0]), jax.numpy.array([0.0, 2.0]))
+        Array(1., dtype=float32)
+    """
+    y, t = targets.pair(output, target, "cosine_distance")
+    return 1 - jnp.sum(_unit(y) * _unit(t))
+
+
+def _unit(x: Array) -> Array:
+    """Return x / ‖x‖, and 0 for 0, by squares that neither overflow nor vanish."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
+    x = x / jnp.where(largest > 0, largest, 1)
+    square = jnp.sum(jnp.square(x))
+    return x / jnp.sqrt(jnp.where(square > 0, square, 1))

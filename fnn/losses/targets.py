@@ -1,0 +1,158 @@
+"""What losses ask of outputs and targets before they compute."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.types import Array
+
+Expectation: TypeAlias = Callable[[Array, Array | float], Array]
+
+# How far off rounding may take a probability, or a sum of them, in bfloat16.
+SLACK = 1e-2
+
+
+def pair(output: Any, target: Any, owner: str) -> tuple[Array, Array]:
+    """Return both as arrays of the output's dtype and shape, which must agree."""
+    dtype = checks.floating(owner, output)
+    output, target = jnp.asarray(output, dtype), jnp.asarray(target)
+    if target.shape != output.shape and not target.size == output.size == 1:
+        raise ValueError(
+            f"{owner} takes an output and a target of one shape; got "
+            f"{checks.describe(output)} and {checks.describe(target)}"
+        )
+    return output, target.astype(dtype).reshape(output.shape)
+
+
+def signs(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
+    """Return both as `pair` does, the labels being -1 or 1; another one is NaN."""
+    if not isinstance(labels, jax.core.Tracer):
+        seen = np.asarray(labels)
+        if not np.isin(seen, (-1, 1)).all():
+            raise ValueError(
+                f"labels of {owner} must be -1 or 1, got {_span(seen)}; "
+                f"if they are 0 or 1, give 2 * labels - 1"
+            )
+    output, labels = pair(output, labels, owner)
+    return output, jnp.where(jnp.abs(labels) == 1, labels, jnp.nan)
+
+
+def probabilities(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
+    """Return both as `pair` does, the labels being numbers from 0 to 1."""
+    check_range(labels, 0, 1, f"labels of {owner}", SLACK)
+    return pair(output, labels, owner)
+
+
+def class_weights(weights: Any, logits: Array) -> Array:
+    """Return the weights as an array like the logits, (classes,)."""
+    check_range(weights, 0, float("inf"), "class_weights")
+    if np.shape(weights) != logits.shape:
+        raise ValueError(
+            f"class_weights must be a number for each of {logits.size} classes, "
+            f"got {weights!r}"
+        )
+    return jnp.asarray(weights, logits.dtype)
+
+
+def one_hot(logits: Any, labels: Any, owner: str) -> tuple[Array, Array, Array]:
+    """Return the logits, which of them is the class's, and whether it is one of them."""
+    dtype = _check_vector(logits, labels, owner)
+    given, labels = labels, jnp.asarray(labels)
+    if labels.ndim or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"{owner} takes an integer class of shape (); got {checks.describe(labels)}"
+        )
+    classes = logits.shape[0]
+    check_range(given, 0, classes - 1, f"labels for {classes} logits")
+    labels = labels.astype(jnp.int32)
+    hot = jnp.arange(classes, dtype=jnp.int32) == labels
+    return jnp.asarray(logits, dtype), hot, (labels >= 0) & (labels < classes)
+
+
+def distribution(logits: Any, labels: Any, owner: str) -> tuple[Array, Array]:
+    """Return the logits and the labels, a distribution over the classes, (classes,)."""
+    _check_vector(logits, labels, owner)
+    if np.ndim(labels) == 0:
+        raise TypeError(
+            f"{owner} takes a distribution of shape {logits.shape} as labels; got "
+            f"{checks.describe(jnp.asarray(labels))}"
+        )
+    logits, t = pair(logits, labels, owner)
+    check_range(labels, 0, 1, f"labels of {owner}, where a distribution,", SLACK)
+    if not isinstance(labels, jax.core.Tracer):
+        total = np.asarray(labels).astype(np.float64).sum()
+        if not abs(total - 1) <= SLACK:
+            raise ValueError(
+                f"labels of {owner}, where a distribution, must sum to 1, got {total:.6g}; "
+                f"for several labels of one example use fnn.losses.binary_cross_entropy"
+            )
+    return logits, t
+
+
+def expectation(logits: Any, labels: Any, owner: str) -> tuple[Array, Expectation]:
+    """Return the logits, and `(costs, offset) -> Σₖ tₖ (costsₖ + offset)`.
+
+    There t is 1 at the class, or the distribution; an infinite cost where t is 0 is none.
+    """
+    if np.ndim(labels) > 0:
+        logits, t = distribution(logits, labels, owner)
+        return logits, lambda costs, offset: mean_under(t, costs + offset)
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise TypeError(
+            f"{owner} takes an integer class or a distribution of shape {logits.shape}; "
+            f"got {checks.describe(jnp.asarray(labels))}"
+        )
+    logits, hot, valid = one_hot(logits, labels, owner)
+
+    def pick(costs: Array, offset: Array | float) -> Array:
+        # A sum over the classes, because it fuses where a gather does not; the offset
+        # stays out of it, which saves a pass in the gradient.
+        return jnp.where(valid, jnp.sum(jnp.where(hot, costs, 0)) + offset, jnp.nan)
+
+    return logits, pick
+
+
+def mean_under(t: Array, costs: Array) -> Array:
+    """Return Σₖ tₖ costsₖ, where 0 · ∞ is 0."""
+    impossible = (t == 0) & jnp.isposinf(costs)
+    return jnp.sum(t * jnp.where(impossible, 0, costs))
+
+
+def check_range(
+    values: Any, low: float, high: float, what: str, slack: float = 0.0
+) -> None:
+    """Raise unless the values, where they can be seen, are from low to high."""
+    if isinstance(values, jax.core.Tracer):
+        return
+    seen = np.asarray(values)
+    inside = (seen >= low - slack) & (seen <= high + slack)
+    if not inside.all():
+        bound = f"from {low} to {high}" if np.isfinite(high) else f"at least {low}"
+        raise ValueError(f"{what} must be {bound}, got {_span(seen)}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise unless the number is above 0; arrays are taken on trust."""
+    checks.between(name, value, 0, float("inf"))
+    if not isinstance(value, jax.Array) and value == 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+
+
+def _check_vector(logits: Any, labels: Any, owner: str) -> Any:
+    """Return the dtype of the logits, which must be a vector, the labels at most that."""
+    dtype = checks.floating(owner, logits)
+    if logits.ndim != 1 or np.ndim(labels) > 1:
+        raise ValueError(
+            f"{owner} takes the logits of one example, (classes,), and one label; got "
+            f"{checks.describe(logits)} and {checks.describe(jnp.asarray(labels))}; for "
+            f"a batch, or positions, use jax.vmap({owner})"
+        )
+    return dtype
+
+
+def _span(seen: np.ndarray[Any, Any]) -> str:
+    return f"{seen.min()}" if seen.size == 1 else f"{seen.min()} to {seen.max()}"

@@ -1,0 +1,21 @@
+"""Metrics: of one example, of a whole set, and a mean that grows batch by batch.
+
+Of one example (`accuracy`, `binary_accuracy`, `top_k_accuracy`): output and target in, a
+scalar out; `fit` and `evaluate` average them over the examples, and losses alike.
+
+Of a set (`confusion_matrix`, `precision`, `recall`, `f1`, `roc_auc`, `r2`,
+`expected_calibration_error`): what was predicted and what is true, for all examples at
+once, since a mean over examples or batches would not give them.
+"""
+
+from fnn.metrics.accuracies import accuracy as accuracy
+from fnn.metrics.accuracies import binary_accuracy as binary_accuracy
+from fnn.metrics.accuracies import top_k_accuracy as top_k_accuracy
+from fnn.metrics.confusion import confusion_matrix as confusion_matrix
+from fnn.metrics.confusion import f1 as f1
+from fnn.metrics.confusion import precision as precision
+from fnn.metrics.confusion import recall as recall
+from fnn.metrics.scores import expected_calibration_error as expected_calibration_error
+from fnn.metrics.scores import r2 as r2
+from fnn.metrics.scores import roc_auc as roc_auc
+from fnn.metrics.streaming import WeightedMean as WeightedMean

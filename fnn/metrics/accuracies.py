@@ -1,0 +1,115 @@
+"""Metrics of one example that count what is right."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.metrics.labels import classes_of
+from fnn.types import Array
+
+
+def accuracy(logits: Array, labels: Array) -> Array:
+    """Return 1 if the largest logit is that of the labelled class, else 0.
+
+    Args:
+        logits: (classes,). Among equal ones the first counts as the largest.
+        labels: The class, an integer of shape (), or a distribution, (classes,), whose
+            largest entry counts.
+
+    Returns:
+        0 or 1, of the logits' dtype, (). It is NaN for a class out of range whose value
+        can't be seen.
+
+    Raises:
+        ValueError: If the shapes don't fit, or the class is seen to be out of range.
+        TypeError: If a class is not an integer.
+
+    Example:
+        >>> accuracy(jax.numpy.array([0.1, 0.9]), 1)
+        Array(1., dtype=float32)
+    """
+    label, valid = _label(logits, labels, "accuracy")
+    right = logits.argmax().astype(jnp.int32) == label
+    return jnp.where(valid, right.astype(logits.dtype), jnp.nan)
+
+
+def top_k_accuracy(logits: Array, labels: Array, k: int) -> Array:
+    """Return 1 if the logit of the labelled class is among the k largest, else 0.
+
+    With k = 1 it is `accuracy`. To report it, fix k:
+    `functools.partial(fnn.metrics.top_k_accuracy, k=5)`.
+
+    Args:
+        logits: (classes,). Among equal ones the first counts as the largest.
+        labels: The class, an integer of shape (), or a distribution, (classes,), whose
+            largest entry counts.
+        k: From 1 to the number of classes.
+
+    Returns:
+        0 or 1, of the logits' dtype, (). It is NaN for a class out of range whose value
+        can't be seen.
+
+    Raises:
+        ValueError: If the shapes don't fit, or k or the class is seen to be out of range.
+        TypeError: If a class is not an integer.
+
+    Example:
+        >>> top_k_accuracy(jax.numpy.array([0.1, 0.5, 0.4]), 2, k=2)
+        Array(1., dtype=float32)
+    """
+    k = checks.positive_integer("k", k)
+    label, valid = _label(logits, labels, "top_k_accuracy")
+    if k > logits.size:
+        raise ValueError(f"k must be at most the number of logits, {logits.size}, got {k}")
+    classes = jnp.arange(logits.size, dtype=jnp.int32)
+    own = jnp.max(jnp.where(classes == label, logits, -jnp.inf))
+    # Said so that a NaN is never among the largest.
+    ahead = ~(logits <= own) | ((logits == own) & (classes < label))
+    right = ahead.sum(dtype=jnp.int32) < k
+    return jnp.where(valid, right.astype(logits.dtype), jnp.nan)
+
+
+def binary_accuracy(logits: Array, labels: Array) -> Array:
+    """Return the share of the logits that have the sign of their label.
+
+    A logit above 0 says 1, another says 0; a label above 1/2 is 1, so that labels may be
+    0 and 1, or -1 and 1.
+
+    Args:
+        logits: Any shape.
+        labels: As many elements as `logits`, floating-point or integer.
+
+    Returns:
+        From 0 to 1, of the logits' dtype, ().
+
+    Raises:
+        ValueError: If the sizes differ.
+        TypeError: If the logits are not floating-point.
+
+    Example:
+        >>> binary_accuracy(jax.numpy.array([2.0]), 1)
+        Array(1., dtype=float32)
+    """
+    dtype, labels = checks.floating("binary_accuracy", logits), jnp.asarray(labels)
+    if labels.size != logits.size:
+        raise ValueError(
+            f"binary_accuracy takes as many labels as logits; got "
+            f"{checks.describe(logits)} and {checks.describe(labels)}"
+        )
+    right = (logits > 0).ravel() == (labels.astype(dtype) > 0.5).ravel()
+    return jnp.mean(right.astype(dtype))
+
+
+def _label(logits: Array, labels: Any, owner: str) -> tuple[Array, Array]:
+    """Return the class, (), and whether it is one of the logits'."""
+    checks.floating(owner, logits)
+    array = jnp.asarray(labels)
+    if logits.ndim != 1 or array.shape not in ((), logits.shape):
+        raise ValueError(
+            f"{owner} takes the logits of one example, (classes,), and one label; got "
+            f"{checks.describe(logits)} and {checks.describe(array)}"
+        )
+    if array.ndim == 1:
+        return array.argmax().astype(jnp.int32), jnp.bool_(True)
+    return classes_of(labels, logits.size, f"labels for {logits.size} logits")

@@ -1,0 +1,155 @@
+"""The confusion matrix of a set of predictions, and what is read off it."""
+
+from typing import Literal, TypeAlias
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.metrics.labels import classes_of
+from fnn.types import Array
+
+Average: TypeAlias = Literal["macro", "micro"] | None
+
+
+def confusion_matrix(predictions: Array, labels: Array, classes: int) -> Array:
+    """Count Cᵢⱼ, the examples of class i that were taken for class j.
+
+    Matrices of batches add up to that of the whole.
+
+    Args:
+        predictions: The predicted classes, integers, (examples,): of a batch of logits,
+            `logits.argmax(axis=-1)`.
+        labels: The true classes, integers, (examples,).
+        classes: Their number.
+
+    Returns:
+        C, int32, (classes, classes): a row for each true class, a column for each
+        predicted one. A pair out of range whose value can't be seen is not counted.
+
+    Raises:
+        ValueError: If the shapes differ, or a class is seen to be out of range.
+        TypeError: If a class is not an integer.
+
+    Example:
+        >>> predictions = jax.numpy.array([0, 1, 1, 1])
+        >>> labels = jax.numpy.array([0, 0, 1, 1])
+        >>> confusion_matrix(predictions, labels, 2)
+        Array([[1, 1],
+               [0, 2]], dtype=int32)
+    """
+    classes = checks.positive_integer("classes", classes)
+    what = f"of confusion_matrix for {classes} classes"
+    columns, known = classes_of(predictions, classes, f"predictions {what}")
+    rows, valid = classes_of(labels, classes, f"labels {what}")
+    if rows.ndim != 1 or rows.shape != columns.shape:
+        raise ValueError(
+            f"predictions and labels must be of shape (examples,), got "
+            f"{checks.describe(columns)} and {checks.describe(rows)}"
+        )
+    # What lies beyond the end is dropped.
+    cells = jnp.where(known & valid, rows * classes + columns, classes**2)
+    counts = jnp.zeros(classes**2, jnp.int32).at[cells].add(1, mode="drop")
+    return counts.reshape(classes, classes)
+
+
+def precision(
+    predictions: Array, labels: Array, classes: int, average: Average = None
+) -> Array:
+    """Return the share of the examples taken for class k that are of it, Cₖₖ / Σᵢ Cᵢₖ.
+
+    Args:
+        predictions: The predicted classes, integers, (examples,).
+        labels: The true classes, integers, (examples,).
+        classes: Their number.
+        average: `None` for a number per class; `"macro"` for the mean of these over all
+            classes; `"micro"` for the quotient of the sums over the classes, which here
+            is the accuracy.
+
+    Returns:
+        (classes,), or () if averaged. A class that was never predicted has 0.
+
+    Raises:
+        ValueError: If an argument is none of these, the shapes differ, or a class is seen
+            to be out of range.
+        TypeError: If a class is not an integer.
+
+    Example:
+        >>> predictions = jax.numpy.array([0, 1, 1, 1])
+        >>> labels = jax.numpy.array([0, 0, 0, 1])
+        >>> precision(predictions, labels, 2, "macro")
+        Array(0.6666667, dtype=float32)
+    """
+    checks.one_of("average", average, (None, "macro", "micro"))
+    counts = confusion_matrix(predictions, labels, classes)
+    return _quotient(counts.diagonal(), counts.sum(0), average)
+
+
+def recall(
+    predictions: Array, labels: Array, classes: int, average: Average = None
+) -> Array:
+    """Return the share of the examples of class k that were taken for it, Cₖₖ / Σⱼ Cₖⱼ.
+
+    Args:
+        predictions: The predicted classes, integers, (examples,).
+        labels: The true classes, integers, (examples,).
+        classes: Their number.
+        average: `None` for a number per class; `"macro"` for the mean of these over all
+            classes; `"micro"` for the quotient of the sums over the classes, which here
+            is the accuracy.
+
+    Returns:
+        (classes,), or () if averaged. A class without examples has 0.
+
+    Raises:
+        ValueError: If an argument is none of these, the shapes differ, or a class is seen
+            to be out of range.
+        TypeError: If a class is not an integer.
+
+    Example:
+        >>> predictions = jax.numpy.array([0, 1, 1, 1])
+        >>> labels = jax.numpy.array([0, 0, 1, 1])
+        >>> recall(predictions, labels, 2)
+        Array([0.5, 1. ], dtype=float32)
+    """
+    checks.one_of("average", average, (None, "macro", "micro"))
+    counts = confusion_matrix(predictions, labels, classes)
+    return _quotient(counts.diagonal(), counts.sum(1), average)
+
+
+def f1(predictions: Array, labels: Array, classes: int, average: Average = None) -> Array:
+    """Return the harmonic mean of precision and recall, 2 Cₖₖ / (Σᵢ Cᵢₖ + Σⱼ Cₖⱼ).
+
+    Args:
+        predictions: The predicted classes, integers, (examples,).
+        labels: The true classes, integers, (examples,).
+        classes: Their number.
+        average: `None` for a number per class; `"macro"` for the mean of these over all
+            classes; `"micro"` for the quotient of the sums over the classes, which here
+            is the accuracy.
+
+    Returns:
+        (classes,), or () if averaged. A class neither predicted nor labelled has 0.
+
+    Raises:
+        ValueError: If an argument is none of these, the shapes differ, or a class is seen
+            to be out of range.
+        TypeError: If a class is not an integer.
+
+    Example:
+        >>> predictions = jax.numpy.array([0, 1, 1, 1])
+        >>> labels = jax.numpy.array([0, 0, 1, 1])
+        >>> f1(predictions, labels, 2)
+        Array([0.6666667, 0.8      ], dtype=float32)
+    """
+    checks.one_of("average", average, (None, "macro", "micro"))
+    counts = confusion_matrix(predictions, labels, classes)
+    return _quotient(2 * counts.diagonal(), counts.sum(0) + counts.sum(1), average)
+
+
+def _quotient(parts: Array, wholes: Array, average: Average) -> Array:
+    """Return parts / wholes, 0 where the whole is 0, averaged as told."""
+    if average == "micro":
+        parts, wholes = parts.sum(), wholes.sum()
+    dtype = jnp.result_type(float)
+    shares = parts.astype(dtype) / jnp.maximum(wholes, 1).astype(dtype)
+    return shares.mean() if average == "macro" else shares

@@ -1,0 +1,456 @@
+"""Losses: the course's numbers, laws, edge cases and errors."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contracts.losses import EXPONENTIAL, LOSSES
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+
+from fnn import losses, metrics
+
+numbers = st.floats(-30, 30)
+vectors = st.lists(numbers, min_size=4, max_size=4).map(np.array)
+classes = st.integers(0, 3)
+
+
+def distributions():
+    parts = st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda p: sum(p) > 0.1)
+    return parts.map(lambda p: np.array(p) / sum(p))
+
+
+def sigmoid(z):
+    return special.expit(z)
+
+
+def test_every_loss_has_a_row():
+    public = {name for name, thing in vars(losses).items() if inspect.isfunction(thing)}
+    assert public == {name.split(",")[0] for name in LOSSES}
+
+
+# The course
+
+
+def test_house_prices(x64):
+    """x = 1, 2, 3, y = 1, 2, 3: E(w) = 1/(2N) Σ (y - w x)²."""
+    x = y = jnp.array([1.0, 2.0, 3.0])
+
+    def error(w):
+        return jnp.mean(jax.vmap(losses.half_squared_error)(w * x, y))
+
+    np.testing.assert_allclose(error(0.0), 2.3333, atol=5e-5)
+    np.testing.assert_allclose(error(0.5), 0.5833, atol=5e-5)
+    assert error(1.0) == 0
+
+
+def test_squared_errors_of_the_course_differ_by_their_factors(x64):
+    y, t = jnp.array([1.0, 2.0, 4.0, 8.0]), jnp.zeros(4)
+    assert losses.squared_error(y, t) == 85
+    assert losses.half_squared_error(y, t) == 85 / 2
+    assert losses.mean_squared_error(y, t) == 85 / 4
+    assert losses.mean_squared_error(y, t) / 2 == 85 / 8
+
+
+@pytest.mark.parametrize("z", [-6.0, -0.3, 0.0, 2.0])
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_backward_form_of_the_quadratic_loss(z, t, x64):
+    """Behind a sigmoid it is (a - t) a (1 - a), which vanishes where a is flat."""
+    grad = jax.grad(lambda z: losses.half_squared_error(jax.nn.sigmoid(z), t))(z)
+    a = sigmoid(z)
+    np.testing.assert_allclose(grad, (a - t) * a * (1 - a), rtol=1e-12)
+
+
+@pytest.mark.parametrize("z", [-6.0, -0.3, 0.0, 2.0])
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_backward_form_of_cross_entropy_behind_a_sigmoid(z, t, x64):
+    """It is p - t: as large as the error, also where the sigmoid is flat."""
+    z = jnp.array(z)
+    np.testing.assert_allclose(
+        jax.grad(losses.binary_cross_entropy)(z, t), sigmoid(z) - t, rtol=1e-12
+    )
+
+
+def test_backward_form_of_cross_entropy_behind_softmax(x64):
+    z, t = jnp.array([1.0, -2.0, 0.5]), np.array([0.0, 1.0, 0.0])
+    grad = jax.grad(losses.softmax_cross_entropy)
+    expected = special.softmax(z) - t
+    np.testing.assert_allclose(grad(z, 1), expected, rtol=1e-12)
+    np.testing.assert_allclose(grad(z, t), expected, rtol=1e-12)
+
+
+def test_squared_error_has_flat_regions_and_cross_entropy_has_few(x64):
+    """A unit that is wrong and saturated learns by the one loss and not by the other."""
+    z, t = jnp.array(-12.0), 1
+    quadratic = jax.grad(lambda z: losses.half_squared_error(jax.nn.sigmoid(z), t))(z)
+    assert abs(quadratic) < 1e-5
+    assert abs(jax.grad(losses.binary_cross_entropy)(z, t)) > 0.9999
+
+
+def test_perceptron_by_hand(x64):
+    """x (.1, .3), target .03, w (.5, .2), b 1.83, sigmoid, 1/2 squared error, rate .01."""
+    x, w = jnp.array([0.1, 0.3]), jnp.array([0.5, 0.2])
+
+    def error(w):
+        return losses.half_squared_error(jax.nn.sigmoid(w @ x + 1.83), 0.03)
+
+    grad = jax.grad(error)(w)
+    np.testing.assert_allclose(w @ x + 1.83, 1.94)
+    np.testing.assert_allclose(grad, [0.0093, 0.0278], atol=5e-5)
+    np.testing.assert_allclose(w - 0.01 * grad, [0.49991, 0.19972], atol=5e-6)
+
+
+def test_multilayer_perceptron_by_hand(x64):
+    """W1..W6 = .5, .1, .62, .2, -.2, .3, b = .4, -.1, 1.83; the same x and target."""
+    x, w = jnp.array([0.1, 0.3]), jnp.array([[0.5, 0.1], [0.62, 0.2]])
+    h = jax.nn.sigmoid(w @ x + jnp.array([0.4, -0.1]))
+
+    def error(v):
+        return losses.half_squared_error(jax.nn.sigmoid(v @ h + 1.83), 0.03)
+
+    v = jnp.array([-0.2, 0.3])
+    np.testing.assert_allclose(h[0], 0.618, atol=5e-4)
+    np.testing.assert_allclose(h[1], 0.5055, atol=5e-5)
+    np.testing.assert_allclose(error(v), 0.3487, atol=5e-5)
+    # The unit has .097, since it takes .23 for out (1 - out), which is .1167.
+    np.testing.assert_allclose(jax.grad(error)(v)[1], 0.0493, atol=5e-5)
+
+
+# Laws
+
+
+@given(vectors, classes, numbers)
+def test_softmax_cross_entropy_does_not_depend_on_a_shift(z, label, shift):
+    with jax.enable_x64(True):
+        loss = losses.softmax_cross_entropy(jnp.asarray(z + shift), label)
+        np.testing.assert_allclose(
+            loss, losses.softmax_cross_entropy(jnp.asarray(z), label), atol=1e-12
+        )
+
+
+@given(vectors, distributions())
+def test_divergence_is_cross_entropy_less_entropy_and_not_negative(z, t):
+    with jax.enable_x64(True):
+        z = jnp.asarray(z)
+        divergence = losses.kl_divergence(z, t)
+        excess = losses.softmax_cross_entropy(z, t) - special.entr(t).sum()
+        np.testing.assert_allclose(divergence, excess, atol=1e-12)
+        assert divergence >= -1e-12
+        np.testing.assert_allclose(losses.kl_divergence(jnp.log(t), t), 0, atol=1e-12)
+
+
+@given(vectors, classes)
+def test_class_is_its_one_hot_distribution(z, label):
+    with jax.enable_x64(True):
+        z, t = jnp.asarray(z), np.eye(4)[label]
+        for loss in (
+            losses.softmax_cross_entropy,
+            functools.partial(
+                losses.softmax_cross_entropy,
+                label_smoothing=0.2,
+                class_weights=(1.0, 2.0, 3.0, 4.0),
+            ),
+            losses.nll,
+            losses.misclassification,
+        ):
+            np.testing.assert_allclose(loss(z, label), loss(z, t), atol=1e-12)
+        log_p = jax.nn.log_softmax(z)
+        np.testing.assert_allclose(
+            losses.nll(log_p, label), losses.softmax_cross_entropy(z, label), atol=1e-12
+        )
+        np.testing.assert_allclose(
+            losses.misclassification(z, label), 1 - metrics.accuracy(z, label)
+        )
+
+
+@given(numbers, st.sampled_from([-1, 1]))
+def test_binary_losses_agree(z, sign):
+    with jax.enable_x64(True):
+        y, label = jnp.array([z]), (1 + sign) // 2
+        binary = losses.binary_cross_entropy(y, label)
+        pair = jnp.array([0.0, z])
+        for other in (
+            losses.logistic(y, sign),
+            losses.softmax_cross_entropy(pair, label),
+            losses.binary_focal(y, label, gamma=0.0),
+            2 * losses.binary_focal(y, label, gamma=0.0, alpha=0.5),
+        ):
+            np.testing.assert_allclose(other, binary, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(
+            losses.multiclass_hinge(pair, label), losses.hinge(y, sign), atol=1e-12
+        )
+
+
+@given(vectors, vectors)
+def test_losses_for_numbers_agree_in_their_limits(y, t):
+    with jax.enable_x64(True):
+        y = jnp.asarray(y)
+        absolute = losses.absolute_error(y, t)
+        for other, expected, atol in (
+            (losses.huber(y, t, delta=100.0), losses.half_squared_error(y, t), 1e-9),
+            (losses.huber(y, t, delta=1e-9) / 1e-9, absolute, 1e-8),
+            (losses.quantile(y, t, level=0.5), absolute / 2, 1e-12),
+            (losses.mean_squared_error(y, t) * 4, losses.squared_error(y, t), 1e-9),
+            (losses.mean_absolute_error(y, t) * 4, absolute, 1e-9),
+        ):
+            np.testing.assert_allclose(other, expected, atol=atol)
+        assert losses.log_cosh(y, t) <= absolute
+
+
+@given(vectors.filter(lambda v: np.abs(v).max() > 0.1), st.floats(-30, 30))
+def test_cosine_distance_knows_directions_alone(y, exponent):
+    with jax.enable_x64(True):
+        scaled = jnp.asarray(y) * 10.0**exponent
+        np.testing.assert_allclose(losses.cosine_distance(scaled, y), 0, atol=1e-14)
+        np.testing.assert_allclose(losses.cosine_distance(-scaled, y), 2, atol=1e-14)
+
+
+def test_quantile_is_what_the_quantile_minimizes(x64):
+    t = jnp.asarray(np.random.default_rng(0).normal(size=101))
+    candidates = jnp.sort(t)
+    mean = jax.vmap(
+        lambda y: jnp.mean(jax.vmap(lambda t: losses.quantile(y, t, level=0.9))(t))
+    )
+    assert candidates[mean(candidates).argmin()] == np.quantile(t, 0.9)
+
+
+def test_losses_of_distributions_have_their_derivative_in_the_labels(x64):
+    """Also where a label is 0, so that labels can be learned."""
+    z, t = jnp.array([1.0, -2.0, 0.5]), jnp.array([1.0, 0.0, 0.0])
+    log_p = jax.nn.log_softmax(z)
+    for loss, x in ((losses.softmax_cross_entropy, z), (losses.nll, log_p)):
+        np.testing.assert_allclose(jax.grad(loss, 1)(x, t), -log_p, rtol=1e-12)
+    assert np.isfinite(jax.grad(losses.kl_divergence, 1)(z, t)).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "curvature"),
+    [
+        (functools.partial(losses.binary_cross_entropy, labels=1), 0.25),
+        (functools.partial(losses.binary_cross_entropy, labels=0), 0.25),
+        (functools.partial(losses.logistic, labels=-1), 0.25),
+        (functools.partial(losses.huber, target=0.0), 1.0),
+        (functools.partial(losses.log_cosh, target=0.0), 1.0),
+        (lambda mean: losses.gaussian_nll((mean, jnp.array(0.0)), 0.0), 1.0),
+    ],
+)
+def test_curvature_at_zero(loss, curvature, x64):
+    """At the kink of |z| a form built on it would have none; zeros are where one begins."""
+    seconds = jax.jacfwd(jax.grad(loss)), jax.grad(jax.grad(loss))
+    values = jax.jit(lambda z: [second(z) for second in seconds])(0.0)
+    np.testing.assert_allclose(values, curvature, rtol=1e-12)
+
+
+# Options
+
+
+def test_smoothed_label_is_a_mixture_with_the_uniform_distribution(x64):
+    z, t = jnp.array([1.0, -2.0, 0.5, 3.0]), np.array([0.025, 0.925, 0.025, 0.025])
+    smoothed = losses.softmax_cross_entropy(z, 1, label_smoothing=0.1)
+    np.testing.assert_allclose(smoothed, losses.softmax_cross_entropy(z, t), rtol=1e-14)
+    grad = jax.grad(losses.softmax_cross_entropy)(jnp.log(t), 1, 0.1)
+    np.testing.assert_allclose(grad, 0, atol=1e-14)
+
+
+def test_class_weights_multiply_the_loss_of_their_class_alone(x64):
+    z, labels = jnp.array([[1.0, 0.0], [0.5, 2.0], [1.0, 1.0]]), jnp.array([0, 1, 1])
+    plain = jax.vmap(losses.softmax_cross_entropy)(z, labels)
+    weights = jnp.array([3.0, 0.5])
+    loss = functools.partial(losses.softmax_cross_entropy, class_weights=weights)
+    np.testing.assert_allclose(jax.vmap(loss)(z, labels), plain * weights[labels])
+
+
+def test_options_may_be_traced(x64):
+    z, y = jnp.array([1.0, -2.0, 0.5]), jnp.array(3.0)
+    values = jnp.array([0.0, 0.3, 1.0])
+    mapped = jax.vmap(lambda e: losses.softmax_cross_entropy(z, 1, e))(values)
+    loop = [losses.softmax_cross_entropy(z, 1, float(e)) for e in values]
+    np.testing.assert_allclose(mapped, loop, rtol=1e-12)
+    mapped = jax.vmap(lambda e: losses.quantile(y, 1.0, e))(values)
+    np.testing.assert_allclose(mapped, [2.0, 1.4, 0.0], atol=1e-12)
+    mapped = jax.vmap(lambda d: losses.huber(y, 1.0, d))(values)
+    np.testing.assert_allclose(mapped, [0.0, 0.555, 1.5], atol=1e-12)
+
+
+# Edges
+
+
+def test_large_logits_lose_no_digits():
+    """In float32: what logsumexp(z) - z would lose at 10 000 is the whole loss."""
+    z = jnp.array([1e4, 1e4 - 1.0, -1e4])
+    np.testing.assert_allclose(losses.softmax_cross_entropy(z, 0), 0.3132617, rtol=1e-6)
+    np.testing.assert_allclose(losses.softmax_cross_entropy(z, 1), 1.3132617, rtol=1e-6)
+    np.testing.assert_allclose(losses.softmax_cross_entropy(z, 2), 20000.313, rtol=1e-6)
+    small = losses.binary_cross_entropy(jnp.array([30.0]), 1)
+    np.testing.assert_allclose(small, np.exp(-30), rtol=1e-5)
+    np.testing.assert_allclose(losses.logistic(jnp.array(-1e4), 1), 1e4)
+    assert (
+        str(losses.softmax_cross_entropy(jnp.array([1e4, 0.0]), 0)) == "0.0"
+    )  # and not -0.0
+    d = jnp.array([1e-3])
+    np.testing.assert_allclose(losses.log_cosh(d, 0.0), 0.5e-6, rtol=1e-5)
+    np.testing.assert_allclose(losses.log_cosh(1e7 * d, 0.0), 1e4 - np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [0, np.array([0.5, 0.5, 0.0])])
+def test_logit_of_minus_infinity_is_a_class_that_cannot_be(labels, x64):
+    z, possible = jnp.array([1.0, 2.0, -jnp.inf]), jnp.array([1.0, 2.0])
+    loss, grad = jax.value_and_grad(losses.softmax_cross_entropy)(z, labels)
+    fewer = labels if np.ndim(labels) == 0 else labels[:2]
+    expected, g = jax.value_and_grad(losses.softmax_cross_entropy)(possible, fewer)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    np.testing.assert_allclose(grad, [*g, 0.0], rtol=1e-12)
+    assert losses.softmax_cross_entropy(z, 2) == np.inf
+
+
+def test_cosine_distance_to_nothing_is_one():
+    zero, y = jnp.zeros(3), jnp.array([1.0, 0.0, 0.0])
+    for a, b in ((zero, y), (y, zero), (zero, zero)):
+        value, grad = jax.value_and_grad(losses.cosine_distance)(a, b)
+        assert value == 1
+        assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("loss", EXPONENTIAL)
+def test_exponential_losses_grow_to_infinity_and_not_to_nan(loss):
+    output = jnp.array([0.0, -1e4]) if loss is losses.gaussian_nll else jnp.array([1e4])
+    assert loss(output, 1) == np.inf
+    assert np.isfinite(loss(-output, 1))
+
+
+def test_gaussian_nll_takes_a_tuple_as_an_array(x64):
+    mean, log_variance, t = jnp.array([1.0, 2.0]), jnp.array([0.1, -0.3]), jnp.zeros(2)
+    pair = losses.gaussian_nll((mean, log_variance), t)
+    assert pair == losses.gaussian_nll(jnp.stack([mean, log_variance]), t)
+
+
+@pytest.mark.parametrize(
+    ("loss", "label"),
+    [
+        (losses.softmax_cross_entropy, 3),
+        (losses.softmax_cross_entropy, -1),
+        (functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1), 3),
+        (functools.partial(losses.softmax_cross_entropy, class_weights=(1, 1, 1)), 3),
+        (losses.nll, 3),
+        (losses.multiclass_hinge, 3),
+        (losses.misclassification, -1),
+        (losses.hinge, 0),
+        (losses.logistic, 2),
+    ],
+)
+def test_label_out_of_range_raises_or_is_nan_where_it_cannot_be_seen(loss, label):
+    z = jnp.zeros(1) if loss in (losses.hinge, losses.logistic) else jnp.zeros(3)
+    with pytest.raises(ValueError, match=rf"must be .*, got {label}"):
+        loss(z, label)
+    assert np.isnan(jax.jit(loss)(z, label))
+
+
+def test_labels_of_any_kind_are_taken():
+    z = jnp.zeros(300)
+    for dtype in (np.int8, np.uint8, np.int64, np.uint32):
+        assert losses.softmax_cross_entropy(z, dtype(7)) > 0
+    assert losses.softmax_cross_entropy(jnp.ones(2), [0.5, 0.5]) > 0
+    assert losses.binary_cross_entropy(jnp.ones(2), [True, False]) > 0
+    assert losses.binary_cross_entropy(jnp.ones(1, jnp.bfloat16), np.float64(0.3)) > 0
+    assert losses.squared_error(np.ones(2), [0, 0]) == 2
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.squared_error,
+        losses.half_squared_error,
+        losses.mean_squared_error,
+        losses.absolute_error,
+        losses.mean_absolute_error,
+        losses.huber,
+        losses.log_cosh,
+        functools.partial(losses.quantile, level=0.5),
+        losses.poisson_nll,
+        losses.cosine_distance,
+        losses.hinge,
+        losses.logistic,
+        losses.binary_cross_entropy,
+        losses.binary_focal,
+    ],
+)
+def test_output_and_target_of_unlike_shapes_are_refused(loss):
+    name = getattr(loss, "func", loss).__name__
+    with pytest.raises(ValueError, match=rf"{name} takes.*float32\[2\] and .*\[3\]"):
+        loss(jnp.zeros(2), jnp.ones(3))
+    with pytest.raises(TypeError, match=rf"{name} takes floating-point.*int32\[2\]"):
+        loss(jnp.zeros(2, jnp.int32), jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.softmax_cross_entropy,
+        losses.nll,
+        losses.kl_divergence,
+        losses.misclassification,
+        losses.multiclass_hinge,
+    ],
+)
+def test_batches_of_logits_are_refused(loss):
+    with pytest.raises(ValueError, match=rf"jax\.vmap\({loss.__name__}\)"):
+        loss(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32))
+    with pytest.raises(TypeError, match="floating-point"):
+        loss(jnp.zeros(3, jnp.int32), 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda z: losses.softmax_cross_entropy(z, 1.0), TypeError, "integer class"),
+        (lambda z: losses.nll(z, 1.0), TypeError, "nll takes an integer class"),
+        (lambda z: losses.misclassification(z, 1.0), TypeError, "integer class"),
+        (lambda z: losses.multiclass_hinge(z, [1, 0, 0]), TypeError, r"int32\[3\]"),
+        (lambda z: losses.kl_divergence(z, 1), TypeError, "takes a distribution"),
+        (lambda z: losses.softmax_cross_entropy(z, [1, 0]), ValueError, "one shape"),
+        (
+            lambda z: losses.softmax_cross_entropy(z, [1, 1, 0]),
+            ValueError,
+            "sum to 1, got 2",
+        ),
+        (lambda z: losses.softmax_cross_entropy(z, [2, -1, 0]), ValueError, "from 0 to 1"),
+        (lambda z: losses.softmax_cross_entropy(z, 1, 1.5), ValueError, "label_smoothing"),
+        (
+            lambda z: losses.softmax_cross_entropy(z, 1, class_weights=(1.0, 2.0)),
+            ValueError,
+            r"class_weights must be a number for each of 3 classes, got \(1.0, 2.0\)",
+        ),
+        (
+            lambda z: losses.softmax_cross_entropy(z, 1, class_weights=(1.0, 2.0, -1.0)),
+            ValueError,
+            "class_weights must be at least 0, got -1.0 to 2.0",
+        ),
+        (lambda z: losses.binary_cross_entropy(z, [0, 1, 2]), ValueError, "got 0 to 2"),
+        (lambda z: losses.binary_focal(z, [0, 1, 2]), ValueError, "from 0 to 1"),
+        (lambda z: losses.binary_focal(z, [0, 1, 1], gamma=-1.0), ValueError, "gamma"),
+        (lambda z: losses.binary_focal(z, [0, 1, 1], alpha=2.0), ValueError, "alpha"),
+        (lambda z: losses.hinge(z, [0, 1, 1]), ValueError, r"give 2 \* labels - 1"),
+        (lambda z: losses.huber(z, z, delta=0.0), ValueError, "delta must be above 0"),
+        (lambda z: losses.huber(z, z, delta=-1.0), ValueError, "delta"),
+        (lambda z: losses.quantile(z, z, level=90), ValueError, "level"),
+        (
+            lambda z: losses.poisson_nll(z, [1, 2, -1]),
+            ValueError,
+            "at least 0, got -1 to 2",
+        ),
+        (lambda z: losses.gaussian_nll(z, 1.0), ValueError, r"pair.*float32\[3\]"),
+        (lambda z: losses.gaussian_nll(z[0], 1.0), ValueError, r"pair.*float32\[\]"),
+        (lambda z: losses.gaussian_nll((z, z[:2]), z), ValueError, "one shape"),
+        (lambda z: losses.squared_error((z, z), z), TypeError, "takes an array"),
+    ],
+)
+def test_bad_argument_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call(jnp.zeros(3))
