@@ -131,20 +131,6 @@ def test_a_chain_of_linear_layers_is_one_linear_map(x64):
     np.testing.assert_allclose(model(params, jnp.asarray(x)), x @ w, rtol=1e-12)
 
 
-def test_forward_pass_of_the_course():
-    """Unit 2's network; its hidden .49 is a slip for .66 (.2 * .1 is .02, not .03)."""
-    model = fnn.Sequential(fnn.Dense(2), jax.nn.sigmoid, fnn.Dense(1), jax.nn.sigmoid)
-    hidden = {"kernel": jnp.array([[1, 0.5], [0.2, 1.2], [1.2, 0.1]])}
-    hidden["bias"] = jnp.array([0.1, 0.2])
-    output = {"kernel": jnp.array([[0.3], [0.9]]), "bias": jnp.array([0.3])}
-    params, x = {"dense_0": hidden, "dense_1": output}, jnp.array([0.4, 0.2, 0.2])
-    z = fnn.Dense(2)(hidden, x)
-    np.testing.assert_allclose(z, [0.78, 0.66], atol=1e-6)
-    np.testing.assert_allclose(jax.nn.sigmoid(z), [0.6857, 0.6593], atol=5e-5)
-    # The unit's .7502 comes of rounded intermediate results; the sum is 1.09909.
-    np.testing.assert_allclose(model(params, x), [0.7501], atol=5e-5)
-
-
 def test_summary_counts_what_can_be_counted_by_hand():
     block = fnn.Residual(fnn.Sequential(fnn.Dense(8, bias=False), jax.nn.relu))
     model = fnn.Sequential(fnn.Flatten(), fnn.Dense(8), block)

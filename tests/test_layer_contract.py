@@ -76,6 +76,7 @@ def test_layer_gradient_is_right_in_both_modes(row, x64):
     layer, x = row.make(), example(row.shape, "float64")
     params, state = layer.init(key(), x)
 
+    @jax.jit
     def output(params, x):
         return layer.apply(params, state, x, key=key(4), train=True)[0]
 

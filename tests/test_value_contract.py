@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from contracts.initializers import INITIALIZERS
 from contracts.layers import LAYERS
+from contracts.normalization import BATCH_NORMALIZATION, EMBEDDING
 from contracts.optimizers import OPTIMIZERS, SCHEDULES
+from contracts.regularizers import REGULARIZERS
 
 import fnn
 from fnn import optimizers
@@ -18,6 +20,8 @@ VALUES = {
     **{name: row.make for name, row in OPTIMIZERS.items()},
     **{name: row.make for name, row in SCHEDULES.items()},
     **{name: row.make for name, row in INITIALIZERS.items()},
+    **{name: row.make for name, row in REGULARIZERS.items()},
+    **{name: row.make for name, row in (BATCH_NORMALIZATION | EMBEDDING).items()},
     "Standardize": lambda: fnn.data.Standardize(np.zeros(2), np.ones(2)),
     "Supervised": lambda: fnn.supervised(
         fnn.Dense(2), fnn.losses.squared_error, metrics={"a": fnn.metrics.accuracy}

@@ -1,11 +1,16 @@
 """Layers that behave at random in training."""
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.initializers import lecun_normal, zeros
 from fnn.layers.base import Layer
-from fnn.types import Array, Key, Params, State
+from fnn.layers.linear import affine, init_affine
+from fnn.types import Array, Initializer, Key, Params, Shape, State
 
 
 class Dropout(Layer):
@@ -14,14 +19,22 @@ class Dropout(Layer):
     Each element of the mask m is 0 with probability `rate`, else 1, so that the
     expected output is x. At inference y = x.
 
+    Along the shared axes all elements have the same mask: with `shared_axes=(0, 1)`,
+    whole channels of an image, (height, width, channels), are dropped or kept.
+
     Source: Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks
-    from overfitting".
+    from overfitting"; for whole channels, Tompson et al. 2015, "Efficient object
+    localization using convolutional networks".
 
     Args:
         rate: The probability of dropping an element, from 0 to 1.
+        shared_axes: The axes of x along which the mask does not vary; negative ones
+            count from the last.
 
     Raises:
-        ValueError: If the rate is not a probability, or if no key is given in training.
+        TypeError: If x is not floating-point.
+        ValueError: If the rate is not a probability, x lacks a shared axis, or no key
+            is given in training.
 
     Example:
         >>> layer = fnn.Dropout(0.5)
@@ -30,6 +43,145 @@ class Dropout(Layer):
         [0.0, 2.0]
         >>> layer({}, jax.numpy.ones(4))
         Array([1., 1., 1., 1.], dtype=float32)
+    """
+
+    rate: float
+    shared_axes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks.between("rate", self.rate, 0, 1)
+        axes: Any = self.shared_axes
+        if not isinstance(axes, tuple | list) or not all(type(a) is int for a in axes):
+            raise ValueError(f"shared_axes must be a tuple of integers, got {axes!r}")
+        self._set(shared_axes=tuple(axes))
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[Array, State]:
+        shape = self._mask_shape(x)
+        if not train:
+            return x, state
+        key = checks.typed_key(key, "Dropout in training")
+        return _drop(key, self.rate, x, shape), state
+
+    def _mask_shape(self, x: Array) -> Shape:
+        checks.floating("Dropout", x)
+        shape = list(x.shape)
+        for axis in self.shared_axes:
+            if not -x.ndim <= axis < x.ndim:
+                raise ValueError(
+                    f"Dropout shares its mask along the axes {self.shared_axes}, and x "
+                    f"{checks.describe(x)} has no axis {axis}"
+                )
+            shape[axis] = 1
+        return tuple(shape)
+
+
+class DropConnect(Layer):
+    """Map features linearly, less some weights: y = x (M ∘ W) / (1 - rate) + b.
+
+    It is a `Dense` layer that in training drops each weight, but no bias, at random:
+    the elements of the mask M are 0 with probability `rate`, else 1, so that the
+    expected output is that of `Dense`, which is the output at inference. Each example
+    of a batch has a mask of its own, and so takes the memory of a kernel.
+
+    Source: Wan et al. 2013, "Regularization of neural networks using DropConnect".
+
+    Args:
+        features: The number of output features.
+        rate: The probability of dropping a weight, from 0 to 1.
+        bias: Whether to add a bias.
+        kernel_init: Makes the kernel; called `(key, shape, dtype)`.
+        bias_init: Makes the bias.
+
+    Raises:
+        TypeError: If x is not floating-point.
+        ValueError: If the rate is not a probability, the last axis of x is not what the
+            kernel was made for, or no key is given in training.
+
+    Example:
+        >>> layer = fnn.DropConnect(1, 0.5)
+        >>> params = {"kernel": jax.numpy.ones((4, 1)), "bias": jax.numpy.zeros(1)}
+        >>> layer(params, jax.numpy.ones(4))
+        Array([4.], dtype=float32)
+        >>> y, _ = layer.apply(
+        ...     params, {}, jax.numpy.ones(4), key=jax.random.key(0), train=True
+        ... )
+        >>> y[0] in (0, 2, 4, 6, 8)
+        True
+    """
+
+    features: int
+    rate: float
+    bias: bool = True
+    kernel_init: Initializer = lecun_normal
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        self._set(features=checks.positive_integer("features", self.features))
+        checks.between("rate", self.rate, 0, 1)
+
+    def init(self, key: Key, x: Array) -> tuple[Params, State]:
+        bias_init = self.bias_init if self.bias else None
+        params = init_affine(
+            "DropConnect", key, x, self.features, self.kernel_init, bias_init
+        )
+        return params, {}
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[Array, State]:
+        kernel = params["kernel"]
+        if train:
+            key = checks.typed_key(key, "DropConnect in training")
+            kernel = _drop(key, self.rate, kernel, kernel.shape)
+        bias = params["bias"] if self.bias else None
+        return affine("DropConnect", x, kernel, bias), state
+
+
+class StochasticDepth(Layer):
+    """Drop all of x at once at random in training: y = x m / (1 - rate).
+
+    m is 0 with probability `rate`, else 1, one number for each example, so that the
+    expected output is x. At inference y = x. (The paper leaves out the division, and
+    scales at inference instead.)
+
+    It is the last layer of a residual branch, which it takes out as a whole:
+
+        fnn.Residual(fnn.Sequential(..., fnn.StochasticDepth(rate)))
+
+    In the paper the rate grows linearly with depth, from block 1 to block L: block l has
+    the rate l / L · rate_L.
+
+    Source: Huang et al. 2016, "Deep networks with stochastic depth".
+
+    Args:
+        rate: The probability of dropping x, from 0 to 1.
+
+    Raises:
+        TypeError: If x is not floating-point.
+        ValueError: If the rate is not a probability, or if no key is given in training.
+
+    Example:
+        >>> block = fnn.Residual(fnn.Sequential(jax.nn.relu, fnn.StochasticDepth(0.5)))
+        >>> x = jax.numpy.ones(3)
+        >>> y, _ = block.apply({}, {}, x, key=jax.random.key(0), train=True)
+        >>> y.tolist() in ([1.0, 1.0, 1.0], [3.0, 3.0, 3.0])
+        True
+        >>> block({}, x)
+        Array([2., 2., 2.], dtype=float32)
     """
 
     rate: float
@@ -46,10 +198,60 @@ class Dropout(Layer):
         key: Key | None = None,
         train: bool = False,
     ) -> tuple[Array, State]:
+        checks.floating("StochasticDepth", x)
         if not train:
             return x, state
-        key = checks.typed_key(key, "Dropout in training")
-        keep = 1 - self.rate
-        mask = jax.random.bernoulli(key, keep, x.shape)
-        scale = jnp.asarray(1 / jnp.maximum(keep, jnp.finfo(x.dtype).tiny), x.dtype)
-        return jnp.where(mask, x * scale, jnp.zeros_like(x)), state
+        key = checks.typed_key(key, "StochasticDepth in training")
+        return _drop(key, self.rate, x, ()), state
+
+
+class GaussianNoise(Layer):
+    """Add normal noise in training: y = x + std · ε, ε ~ N(0, 1). At inference y = x.
+
+    Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization".
+
+    Args:
+        std: The standard deviation of the noise, which each element has of its own.
+
+    Raises:
+        TypeError: If x is not floating-point.
+        ValueError: If `std` is negative, or if no key is given in training.
+
+    Example:
+        >>> layer = fnn.GaussianNoise(0.1)
+        >>> x = jax.numpy.zeros(1000)
+        >>> y, _ = layer.apply({}, {}, x, key=jax.random.key(0), train=True)
+        >>> print(f"{y.std():.2f}")
+        0.10
+    """
+
+    std: float
+
+    def __post_init__(self) -> None:
+        checks.between("std", self.std, 0, math.inf)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[Array, State]:
+        checks.floating("GaussianNoise", x)
+        if not train:
+            return x, state
+        key = checks.typed_key(key, "GaussianNoise in training")
+        x = jnp.asarray(x)
+        noise = jax.random.normal(key, x.shape, x.dtype)
+        return x + jnp.asarray(self.std, x.dtype) * noise, state
+
+
+def _drop(key: Key, rate: float, x: Array, shape: Shape) -> Array:
+    """Return x m / (1 - rate), with a mask m of a shape that broadcasts to that of x."""
+    x, keep = jnp.asarray(x), 1 - rate
+    mask = jax.random.bernoulli(key, keep, shape)
+    # Where nothing is kept, the scale is not used, but has to be finite.
+    scale = 1 / jnp.maximum(keep, float(jnp.finfo(x.dtype).tiny))
+    return jnp.where(mask, x * jnp.asarray(scale, x.dtype), jnp.zeros_like(x))

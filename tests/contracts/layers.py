@@ -7,6 +7,7 @@ import numpy as np
 
 import fnn
 from contracts import LayerRow
+from contracts.normalization import NORMALIZATION
 from fnn import activations, initializers
 
 
@@ -90,3 +91,5 @@ LAYERS = {
         random=True,
     ),
 }
+
+LAYERS |= NORMALIZATION

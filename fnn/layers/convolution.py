@@ -1,0 +1,386 @@
+"""Convolution in one, two or three dimensions, its adjoint, and that of each channel."""
+
+import functools
+import math
+import operator
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.initializers import lecun_normal, zeros
+from fnn.layers.base import Layer
+from fnn.layers.pooling import (
+    Padding,
+    PerAxis,
+    Window,
+    check_example,
+    checked_padding,
+    fixed_margins,
+    per_axis,
+    slide,
+    span,
+    spread,
+    window_size,
+)
+from fnn.types import Array, Initializer, Key, Params, Shape, State, wide
+
+Form: TypeAlias = Literal["native", "patches", "shifts"]
+"""How a convolution is computed; see `convolve`."""
+
+# Patches of more elements than this, for one example, are not worth their memory.
+MOST_PATCHES = 2**18
+
+
+class _Convolution(Layer):
+    features: int
+    kernel_size: tuple[int, ...]
+    stride: PerAxis = 1
+    padding: Padding = "valid"
+    dilation: PerAxis = 1
+    groups: int = 1
+    bias: bool | Literal["per_position"] = True
+    kernel_init: Initializer = lecun_normal
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        size = window_size("kernel_size", self.kernel_size)
+        self._set(
+            features=checks.positive_integer("features", self.features),
+            kernel_size=size,
+            stride=per_axis("stride", self.stride, len(size)),
+            padding=checked_padding(self.padding, len(size)),
+            dilation=per_axis("dilation", self.dilation, len(size)),
+            groups=checks.positive_integer("groups", self.groups),
+        )
+        checks.one_of("bias", self.bias, (True, False, "per_position"))
+        if self.features % self.groups:
+            raise ValueError(
+                f"groups must divide the features, {self.features}, got {self.groups}"
+            )
+
+    def init(self, key: Key, x: Array) -> tuple[Params, State]:
+        owner = type(self).__name__
+        checks.typed_key(key, f"{owner}.init")
+        check_example(owner, x, len(self.kernel_size))
+        channels, dtype = x.shape[-1], checks.floating(owner, x)
+        if channels % self.groups:
+            raise ValueError(
+                f"groups must divide the channels of x {checks.describe(x)}, "
+                f"got {self.groups}"
+            )
+        kernel_key, bias_key = jax.random.split(key)
+        shape = (*self.kernel_size, channels // self.groups, self.features)
+        kernel = self.kernel_init(kernel_key, shape, dtype)
+        output = jax.eval_shape(self._linear, kernel, jax.ShapeDtypeStruct(x.shape, dtype))
+        if not self.bias:
+            return {"kernel": kernel}, {}
+        shape = output.shape if self.bias == "per_position" else (self.features,)
+        return {"kernel": kernel, "bias": self.bias_init(bias_key, shape, dtype)}, {}
+
+    def forward(self, params: Params, x: Array) -> Array:
+        kernel = params["kernel"]
+        check_example(type(self).__name__, x, len(self.kernel_size))
+        _check_channels(type(self).__name__, x, kernel, kernel.shape[-2] * self.groups)
+        y = self._linear(kernel, x)
+        if not self.bias:
+            return y
+        bias = params["bias"]
+        if self.bias != "per_position":
+            return y + jnp.expand_dims(bias, tuple(range(y.ndim - 1)))
+        if bias.shape != y.shape:
+            raise ValueError(
+                f"{type(self).__name__} has a bias per position, initialized for an "
+                f"output of shape {bias.shape}; x {checks.describe(x)} gives {y.shape}"
+            )
+        return y + bias
+
+    def _linear(self, kernel: Array, x: Array) -> Array:
+        raise NotImplementedError
+
+
+class Conv(_Convolution):
+    """Convolve: y[i, f] = b[f] + Σₖ Σ_c K[k, c, f] x[stride · i + dilation · k, c].
+
+    As everywhere in deep learning it is a cross-correlation, that is, the kernel is not
+    flipped. The length of `kernel_size` says whether x is a sequence, (length, channels),
+    an image, (height, width, channels), or a volume, (depth, height, width, channels).
+    Along an axis of n elements, of which the window spans dilation (k - 1) + 1, there are
+
+        ⌊(n + low + high - dilation (k - 1) - 1) / stride⌋ + 1
+
+    outputs. K is `kernel`, (window..., in / groups, features), b `bias`, (features,).
+
+    Source: LeCun et al. 1989, "Backpropagation applied to handwritten zip code
+    recognition".
+
+    Args:
+        features: The number of output features.
+        kernel_size: The window's size, an integer for each spatial axis: `(3, 3)`.
+        stride: How far the window moves, an integer or one per axis.
+        padding: Zeros around x: `"valid"` for none; `"same"` for so many that there are
+            ⌈n / stride⌉ outputs, an odd one coming last; `"causal"`, of sequences, for as
+            many before x as the window spans, less one; an integer, for as many on each
+            side; or a (low, high) pair per axis.
+        dilation: The distance between elements of the window, an integer or one per axis.
+        groups: Into how many groups channels and features are split; features of a group
+            see the channels of that group only.
+        bias: Whether to add a bias; `"per_position"` adds one of the shape of the output,
+            (spatial..., features), which ties the layer to one size of x.
+        kernel_init: Makes the kernel; called `(key, shape, dtype)`.
+        bias_init: Makes the bias.
+
+    Raises:
+        TypeError: If x is not floating-point.
+        ValueError: If an argument is none of these, if x does not have the axes or the
+            channels that it should have, or is smaller than the window.
+
+    Example:
+        >>> layer, image = fnn.Conv(8, (3, 3), padding="same"), jax.numpy.ones((28, 28, 1))
+        >>> params, state = layer.init(jax.random.key(0), image)
+        >>> jax.tree.map(jax.numpy.shape, params)
+        {'bias': (8,), 'kernel': (3, 3, 1, 8)}
+        >>> layer(params, image).shape
+        (28, 28, 8)
+    """
+
+    def _linear(self, kernel: Array, x: Array) -> Array:
+        window = slide(
+            self.kernel_size, self.stride, self.dilation, self.padding, x.shape[:-1]
+        )
+        return convolve(x, kernel, window, self.groups)
+
+
+class ConvTranspose(_Convolution):
+    """Let each element stamp the kernel: y[s i + d k, f] += K[k, c, f] x[i, c].
+
+    This is the adjoint of the `Conv` with the same arguments, from that one's features to
+    its channels, as a map of its input: ⟨Conv(y), x⟩ = ⟨y, ConvTranspose(x)⟩. What pads
+    the one is therefore cut off from the output of the other. From an axis of n elements
+    it makes
+
+        (n - 1) stride + dilation (k - 1) + 1 - low - high + output_padding,
+
+    and n · stride with padding `"same"`. K is `kernel`, (window..., in / groups, features):
+    that of the `Conv`, with the last two axes swapped. b is `bias`, (features,).
+
+    Source: Zeiler et al. 2010, "Deconvolutional networks"; Dumoulin & Visin 2016, "A guide
+    to convolution arithmetic for deep learning".
+
+    Args:
+        features: The number of output features.
+        kernel_size: The size of a stamp, an integer for each spatial axis: `(3, 3)`.
+        stride: The distance between stamps, an integer or one per axis.
+        padding: `"valid"`, `"same"`, an integer, or a (low, high) pair per axis.
+        dilation: The distance between elements of a stamp, an integer or one per axis.
+        groups: Into how many groups channels and features are split.
+        bias: Whether to add a bias; `"per_position"` adds one of the shape of the output.
+        kernel_init: Makes the kernel; called `(key, shape, dtype)`.
+        bias_init: Makes the bias.
+        output_padding: How many elements the output has at its end that the convolution,
+            its stride leading beyond, does not reach; an integer or one per axis.
+
+    Raises:
+        TypeError: If x is not floating-point.
+        ValueError: If an argument is none of these, if x does not have the axes or the
+            channels that it should have, or nothing is left of the output.
+
+    Example:
+        >>> layer, x = fnn.ConvTranspose(1, (2, 2), stride=2), jax.numpy.ones((7, 7, 8))
+        >>> params, state = layer.init(jax.random.key(0), x)
+        >>> layer(params, x).shape
+        (14, 14, 1)
+    """
+
+    output_padding: PerAxis = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        axes = len(self.kernel_size)
+        extra = per_axis("output_padding", self.output_padding, axes, least=0)
+        self._set(output_padding=extra)
+        if self.padding == "causal":
+            raise ValueError("ConvTranspose has no padding 'causal': it would look ahead")
+        if self.padding == "same" and any(spread(extra, axes)):
+            raise ValueError("output_padding has no meaning with padding 'same'")
+        if any(map(operator.ge, spread(extra, axes), spread(self.stride, axes))):
+            raise ValueError(
+                f"output_padding must be less than the stride, {self.stride}, got {extra}"
+            )
+
+    def _linear(self, kernel: Array, x: Array) -> Array:
+        size, stride, dilation = self.kernel_size, self.stride, self.dilation
+        spatial = self._output_size(x.shape[:-1])
+        window = slide(size, stride, dilation, self.padding, spatial)
+        kernel = _swap(kernel, self.groups)
+
+        def conv(y: Array) -> Array:
+            return convolve(y, kernel, window, self.groups)
+
+        y = jax.ShapeDtypeStruct((*spatial, self.features), x.dtype)
+        return jax.linear_transpose(conv, y)(x)[0]
+
+    def _output_size(self, spatial: Shape) -> Shape:
+        axes = len(spatial)
+        stride, extra = spread(self.stride, axes), spread(self.output_padding, axes)
+        if self.padding == "same":
+            return tuple(map(operator.mul, spatial, stride))
+        reach = span(self.kernel_size, spread(self.dilation, axes))
+        terms = zip(
+            spatial, stride, reach, fixed_margins(self.padding, reach), extra, strict=True
+        )
+        size = tuple((n - 1) * s + r - sum(cut) + e for n, s, r, cut, e in terms)
+        if min(size) < 1:
+            raise ValueError(
+                f"padding {self.padding} leaves nothing of the output of ConvTranspose, "
+                f"for x of the spatial size {spatial}: it would have the size {size}"
+            )
+        return size
+
+
+class DepthwiseConv(Layer):
+    """Convolve each channel by itself: y[i, c m + j] = Σₖ K[k, c m + j] x[s i + d k, c].
+
+    Of each channel c it makes m = `multiplier` features. It is the `Conv` with as many
+    groups as channels, parameters included: K is `kernel`, (window..., 1, in · m), b is
+    `bias`, (in · m,).
+
+    Source: Howard et al. 2017, "MobileNets: efficient convolutional neural networks for
+    mobile vision applications".
+
+    Args:
+        kernel_size: The window's size, an integer for each spatial axis: `(3, 3)`.
+        multiplier: The number of features made of each channel.
+        stride: How far the window moves, an integer or one per axis.
+        padding: As of `Conv`.
+        dilation: The distance between elements of the window, an integer or one per axis.
+        bias: Whether to add a bias; `"per_position"` adds one of the shape of the output.
+        kernel_init: Makes the kernel; called `(key, shape, dtype)`.
+        bias_init: Makes the bias.
+
+    Raises:
+        TypeError: If x is not floating-point.
+        ValueError: If an argument is none of these, if x does not have the axes or the
+            channels that it should have, or is smaller than the window.
+
+    Example:
+        >>> layer, image = fnn.DepthwiseConv((3, 3), 2), jax.numpy.ones((8, 8, 3))
+        >>> params, state = layer.init(jax.random.key(0), image)
+        >>> layer(params, image).shape
+        (6, 6, 6)
+    """
+
+    kernel_size: tuple[int, ...]
+    multiplier: int = 1
+    stride: PerAxis = 1
+    padding: Padding = "valid"
+    dilation: PerAxis = 1
+    bias: bool | Literal["per_position"] = True
+    kernel_init: Initializer = lecun_normal
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        checks.positive_integer("multiplier", self.multiplier)
+        conv = self._conv(1)
+        self._set(
+            kernel_size=conv.kernel_size,
+            multiplier=conv.features,
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+        )
+
+    def init(self, key: Key, x: Array) -> tuple[Params, State]:
+        check_example("DepthwiseConv", x, len(self.kernel_size))
+        return self._conv(x.shape[-1]).init(key, x)
+
+    def forward(self, params: Params, x: Array) -> Array:
+        check_example("DepthwiseConv", x, len(self.kernel_size))
+        channels = params["kernel"].shape[-1] // self.multiplier
+        _check_channels("DepthwiseConv", x, params["kernel"], channels)
+        return self._conv(channels).forward(params, x)
+
+    def _conv(self, channels: int) -> Conv:
+        return Conv(
+            self.multiplier * channels,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            channels,
+            self.bias,
+            self.kernel_init,
+            self.bias_init,
+        )
+
+
+def _check_channels(owner: str, x: Array, kernel: Array, channels: int) -> None:
+    if x.shape[-1] != channels:
+        raise ValueError(
+            f"{owner} was initialized for x with {channels} channels, its kernel being "
+            f"{checks.describe(kernel)}; got x {checks.describe(x)}"
+        )
+
+
+def convolve(
+    x: Array, kernel: Array, window: Window, groups: int, form: Form | None = None
+) -> Array:
+    """Return Σₖ Σ_c K[k, c, f] x[stride · i + dilation · k, c], for one example.
+
+    All forms compute the same. XLA's own convolution is `"native"`. On the CPU its weight
+    gradient is slow, much so in groups, and hopeless inside a loop. `"patches"` is there
+    one matrix product for each group, of all that the window meets; `"shifts"`, where
+    groups are of one channel, a sum over the elements of the window.
+    """
+    form = form or _fastest(x, kernel, window, groups)
+    if form == "native":
+        return _native(x, kernel, window, groups)
+    if form == "shifts":
+        return _shifts(x, kernel, window)
+    if groups == 1:
+        patches = jnp.concatenate(list(window.shifts(x)), axis=-1)
+        return patches @ kernel.reshape(-1, kernel.shape[-1])
+    parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+    return jnp.concatenate([convolve(*p, window, 1, form) for p in parts], axis=-1)
+
+
+def _fastest(x: Array, kernel: Array, window: Window, groups: int) -> Form:
+    if jax.default_backend() != "cpu":
+        return "native"
+    if groups > 1:
+        return "shifts" if kernel.shape[-2] == 1 else "patches"
+    elements = math.prod(window.positions(x.shape[:-1])) * math.prod(kernel.shape[:-1])
+    return "patches" if elements <= MOST_PATCHES else "native"
+
+
+def _native(x: Array, kernel: Array, window: Window, groups: int) -> Array:
+    space = "DHW"[-len(window.size) :]
+    y = jax.lax.conv_general_dilated(
+        x[None],
+        kernel,
+        window.stride,
+        window.margins,
+        rhs_dilation=window.dilation,
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        feature_group_count=groups,
+    )
+    return y[0]
+
+
+def _shifts(x: Array, kernel: Array, window: Window) -> Array:
+    """Convolve channels by themselves, the kernel being (window..., 1, in · multiplier)."""
+    channels, features = x.shape[-1], kernel.shape[-1]
+    points = (1,) * len(window.size)
+    weights = kernel.reshape(-1, *points, channels, features // channels)
+    weights, z = weights.astype(wide(x.dtype)), x.astype(wide(x.dtype))
+    shifts = (a[..., None] for a in window.shifts(z))
+    y = functools.reduce(operator.add, map(operator.mul, shifts, weights))
+    return y.reshape(*y.shape[:-2], features).astype(x.dtype)
+
+
+def _swap(kernel: Array, groups: int) -> Array:
+    """Exchange the roles of channels and features, group by group."""
+    *size, channels, features = kernel.shape
+    kernel = kernel.reshape(*size, channels, groups, features // groups)
+    return jnp.swapaxes(kernel, -1, -3).reshape(*size, features // groups, -1)

@@ -1,0 +1,83 @@
+"""Layers that look vectors up."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.initializers import VarianceScaling
+from fnn.layers.base import Layer
+from fnn.types import Array, Initializer, Key, Params, State
+
+
+class Embedding(Layer):
+    """Look up the vector of each id: y = table[x].
+
+    It is the product of one-hot vectors with `table`, (vocabulary, features), without
+    making them. x are integers of any shape, such as the words of one sentence.
+
+    Called on real arrays, the layer checks that the ids are from 0 to vocabulary - 1.
+    Inside `jit` and `vmap`, where values are not known, the vector of an id out of that
+    range is NaN, and no row of the table gets a gradient from it.
+
+    As integers do not say it, the table has JAX's default floating dtype;
+    `fnn.tree.cast` gives it another.
+
+    Source: Bengio et al. 2003, "A neural probabilistic language model".
+
+    Args:
+        vocabulary: The number of ids.
+        features: The length of each vector.
+        table_init: Makes the table; called `(key, shape, dtype)`. By default N(0, 1 /
+            features), for which the expected squared length of a vector is 1.
+
+    Raises:
+        TypeError: If x are not integers.
+        ValueError: If an id is seen to be out of range.
+
+    Example:
+        >>> layer = fnn.Embedding(100, 8)
+        >>> words = jax.numpy.array([3, 14, 3])
+        >>> params, _ = layer.init(jax.random.key(0), words)
+        >>> params["table"].shape, layer(params, words).shape
+        ((100, 8), (3, 8))
+    """
+
+    vocabulary: int
+    features: int
+    table_init: Initializer = VarianceScaling(1.0, "out", "normal")
+
+    def __post_init__(self) -> None:
+        self._set(vocabulary=checks.positive_integer("vocabulary", self.vocabulary))
+        self._set(features=checks.positive_integer("features", self.features))
+
+    def init(self, key: Key, x: Array) -> tuple[Params, State]:
+        checks.typed_key(key, "Embedding.init")
+        _check_integers(x)
+        shape = (self.vocabulary, self.features)
+        return {"table": self.table_init(key, shape, jnp.result_type(float))}, {}
+
+    def forward(self, params: Params, x: Array) -> Array:
+        _check_integers(x)
+        table = jnp.asarray(params["table"])
+        _check_range(x, table.shape[0])
+        rows = table.at[jnp.asarray(x)]
+        return rows.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+def _check_integers(x: Array) -> None:
+    dtype = getattr(x, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(
+            f"Embedding takes integer ids, got {checks.describe(x)}; if these are ids, "
+            f"convert them by x.astype('int32')"
+        )
+
+
+def _check_range(ids: Array, vocabulary: int) -> None:
+    if isinstance(ids, jax.core.Tracer) or not ids.size:
+        return
+    low, high = np.asarray(ids).min(), np.asarray(ids).max()
+    if low < 0 or high >= vocabulary:
+        span = f"{low}" if low == high else f"{low} to {high}"
+        raise ValueError(f"ids must be from 0 to {vocabulary - 1}, got {span}")
