@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.initializers import lecun_normal, zeros
 from fnn.layers.base import Layer
-from fnn.layers.pooling import (
+from fnn.layers.windows import (
     Padding,
     PerAxis,
     Window,
@@ -29,8 +29,8 @@ from fnn.types import Array, Initializer, Key, Params, Shape, State, wide
 Form: TypeAlias = Literal["native", "patches", "shifts"]
 """How a convolution is computed; see `convolve`."""
 
-# Patches of more elements than this, for one example, are not worth their memory.
-MOST_PATCHES = 2**18
+# Where an output depends on no more elements than this, patches are worth their memory.
+MOST_PATCHES = 32
 
 
 class _Convolution(Layer):
@@ -329,11 +329,11 @@ def convolve(
     """Return Σₖ Σ_c K[k, c, f] x[stride · i + dilation · k, c], for one example.
 
     All forms compute the same. XLA's own convolution is `"native"`. On the CPU its weight
-    gradient is slow, much so in groups, and hopeless inside a loop. `"patches"` is there
-    one matrix product for each group, of all that the window meets; `"shifts"`, where
+    gradient is slow where channels are few, and hopeless in groups; there `"patches"` is
+    one matrix product for each group, of all that the window meets, and `"shifts"`, where
     groups are of one channel, a sum over the elements of the window.
     """
-    form = form or _fastest(x, kernel, window, groups)
+    form = form or _fastest(kernel, groups)
     if form == "native":
         return _native(x, kernel, window, groups)
     if form == "shifts":
@@ -345,13 +345,12 @@ def convolve(
     return jnp.concatenate([convolve(*p, window, 1, form) for p in parts], axis=-1)
 
 
-def _fastest(x: Array, kernel: Array, window: Window, groups: int) -> Form:
+def _fastest(kernel: Array, groups: int) -> Form:
     if jax.default_backend() != "cpu":
         return "native"
     if groups > 1:
         return "shifts" if kernel.shape[-2] == 1 else "patches"
-    elements = math.prod(window.positions(x.shape[:-1])) * math.prod(kernel.shape[:-1])
-    return "patches" if elements <= MOST_PATCHES else "native"
+    return "patches" if math.prod(kernel.shape[:-1]) <= MOST_PATCHES else "native"
 
 
 def _native(x: Array, kernel: Array, window: Window, groups: int) -> Array:

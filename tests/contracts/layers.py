@@ -7,6 +7,7 @@ import numpy as np
 
 import fnn
 from contracts import LayerRow
+from contracts.convolution import CONVOLUTION
 from contracts.normalization import NORMALIZATION
 from fnn import activations, initializers
 
@@ -92,4 +93,4 @@ LAYERS = {
     ),
 }
 
-LAYERS |= NORMALIZATION
+LAYERS |= CONVOLUTION | NORMALIZATION

@@ -1,0 +1,197 @@
+"""Convolutions: every combination against plain loops, in every form; laws; errors."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contracts import example
+from contracts.convolution import convolve as by_loops
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fnn
+from fnn.layers.convolution import convolve
+from fnn.layers.windows import slide
+
+PADDINGS = ("valid", "same", 1, ((1, 0), (0, 2), (1, 1)))
+STEPS = ((1, 1), (2, 1), (1, 2), (2, 3))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_every_form_agrees_with_loops_for_all_options(axes, groups, x64):
+    """Dimensions, groups, padding, stride and dilation, in each form that applies."""
+    spatial, size = ((9,), (8, 7), (7, 5, 4))[axes - 1], ((3,), (3, 2), (2, 2, 1))[axes - 1]
+    x = example((*spatial, 4), "float64")
+    kernel = example((*size, 4 // groups, 8), "float64", seed=2)
+    forms = ["native", "patches", *(["shifts"] if groups == 4 else [])]
+    steps = STEPS if axes < 3 else STEPS[::3]
+    for given_padding, (stride, dilation) in itertools.product(PADDINGS, steps):
+        padding = given_padding[:axes] if type(given_padding) is tuple else given_padding
+        expected = by_loops(
+            np.asarray(x), np.asarray(kernel), stride, dilation, padding, groups
+        )
+        window = slide(size, stride, dilation, padding, spatial)
+
+        @jax.jit
+        def outputs(x, kernel, window=window):
+            return [convolve(x, kernel, window, groups, form) for form in forms]
+
+        for found in outputs(x, kernel):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_gradients_of_the_forms_agree(groups, x64):
+    kernel, x = example((3, 2, 4 // groups, 8), "float64"), example((6, 5, 4), "float64")
+    window = slide((3, 2), 2, 1, "same", (6, 5))
+    weights = example((3, 3, 8), "float64", seed=3)
+
+    def gradients(form):
+        def loss(kernel, x):
+            return jnp.sum(weights * jnp.sin(convolve(x, kernel, window, groups, form)))
+
+        return jax.grad(loss, (0, 1))(kernel, x)
+
+    forms = ["patches", *(["shifts"] if groups == 4 else [])]
+    for form in forms:
+        chex.assert_trees_all_close(gradients(form), gradients("native"), rtol=1e-10)
+
+
+def test_a_convolution_is_a_banded_matrix(x64):
+    """Its matrix, found column by column, has the kernel along its diagonals."""
+    kernel = np.array([1.0, -2.0, 3.0])
+    layer = fnn.Conv(1, (3,), bias=False)
+    params = {"kernel": jnp.asarray(kernel)[:, None, None]}
+    columns = jax.vmap(lambda e: layer(params, e[:, None])[:, 0])(jnp.eye(7))
+    banded = sum(k * np.eye(5, 7, offset) for offset, k in enumerate(kernel))
+    np.testing.assert_array_equal(columns.T, banded)
+
+
+@given(shift=st.tuples(st.integers(0, 3), st.integers(0, 3)), seed=st.integers(0, 99))
+def test_translation_equivariance(shift, seed):
+    """Moving what is far enough from the border moves the output alike."""
+    image = np.zeros((14, 14, 2), np.float32)
+    image[4:8, 4:8] = np.random.default_rng(seed).normal(size=(4, 4, 2))
+    layer = fnn.Conv(3, (3, 3), padding="same", bias=False)
+    params, _ = layer.init(jax.random.key(seed), image)
+    moved = layer(params, jnp.roll(jnp.asarray(image), shift, (0, 1)))
+    expected = jnp.roll(layer(params, jnp.asarray(image)), shift, (0, 1))
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 1, ((1, 0), (0, 1))])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), ((2, 1), (1, 2))])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolution_is_the_adjoint(padding, stride, dilation, groups, x64):
+    options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
+    up = fnn.ConvTranspose(6, (3, 2), bias=False, **options)
+    down = fnn.Conv(4, (3, 2), bias=False, **options)
+    x = example((4, 4, 4), "float64")
+    params, _ = up.init(jax.random.key(0), x)
+    y = example(up(params, x).shape, "float64", seed=3)
+    # The kernel of the convolution: channels and features exchanged, group by group.
+    parts = np.split(np.asarray(params["kernel"]), groups, -1)
+    kernel = np.concatenate([np.swapaxes(part, -1, -2) for part in parts], -1)
+    back = down({"kernel": jnp.asarray(kernel)}, y)
+    assert back.shape == x.shape
+    np.testing.assert_allclose(jnp.vdot(up(params, x), y), jnp.vdot(x, back), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"stride": 2}, 9),  # (4 - 1) 2 + 3
+        ({"stride": 2, "padding": 1}, 7),
+        ({"stride": 2, "padding": 1, "output_padding": 1}, 8),
+        ({"stride": 2, "padding": "same"}, 8),
+        ({"dilation": 2}, 8),
+    ],
+)
+def test_size_of_the_transposed_convolution(options, size):
+    """Those of a window of 3 over 4 elements, by PyTorch's formula."""
+    layer = fnn.ConvTranspose(1, (3,), **options)
+    x = jax.ShapeDtypeStruct((4, 1), "float32")
+    params, _ = jax.eval_shape(layer.init, jax.random.key(0), x)
+    assert jax.eval_shape(layer, params, x).shape == (size, 1)
+
+
+def test_depthwise_is_convolution_with_as_many_groups():
+    x = example((6, 6, 3))
+    depthwise, grouped = fnn.DepthwiseConv((3, 3), 2), fnn.Conv(6, (3, 3), groups=3)
+    params, _ = depthwise.init(jax.random.key(0), x)
+    chex.assert_trees_all_equal(params, grouped.init(jax.random.key(0), x)[0])
+    np.testing.assert_array_equal(depthwise(params, x), grouped(params, x))
+
+
+IMAGE = jnp.zeros((8, 8, 3))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (jnp.zeros((5, 8, 8, 3)), ValueError, "batch of 5 examples, use fnn.batched"),
+        (jnp.zeros((8, 8)), ValueError, "if it has no channels, give it one"),
+        (jnp.zeros((8, 8, 4)), ValueError, "initialized for x with 3 channels"),
+        (jnp.zeros((8, 8, 3), "uint8"), TypeError, "takes floating-point"),
+        (jnp.zeros((2, 8, 3)), ValueError, "larger than x"),
+    ],
+)
+@pytest.mark.parametrize(
+    "layer", [fnn.Conv(4, (3, 3)), fnn.DepthwiseConv((3, 3))], ids=["Conv", "Depthwise"]
+)
+def test_inputs_that_do_not_fit(layer, x, error, message):
+    params, _ = layer.init(jax.random.key(0), IMAGE)
+    with pytest.raises(error, match=message):
+        layer(params, x)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fnn.Conv(0, (3, 3)), "features must be a positive integer"),
+        (lambda: fnn.Conv(4, 3), "kernel_size must be a tuple of 1, 2 or 3"),
+        (lambda: fnn.Conv(4, (3, 3, 3, 3)), "kernel_size must be a tuple"),
+        (lambda: fnn.Conv(4, (3, 0)), "each element of kernel_size"),
+        (lambda: fnn.Conv(4, (3, 3), stride=0), "stride must be an integer from 1"),
+        (lambda: fnn.Conv(4, (3, 3), stride=(1, 2, 3)), "one for each of the 2"),
+        (lambda: fnn.Conv(4, (3, 3), dilation=-1), "dilation must be"),
+        (lambda: fnn.Conv(4, (3, 3), padding="causal"), "'causal' is for one axis"),
+        (lambda: fnn.Conv(4, (3, 3), padding="full"), "padding must be 'valid'"),
+        (lambda: fnn.Conv(4, (3, 3), padding=-1), "padding must be"),
+        (lambda: fnn.Conv(4, (3, 3), groups=3), "groups must divide the features"),
+        (lambda: fnn.Conv(4, (3, 3), bias="position"), "bias must be one of"),
+        (
+            lambda: fnn.Conv(4, (3, 3), groups=2).init(jax.random.key(0), IMAGE),
+            "groups must divide the channels",
+        ),
+        (lambda: fnn.ConvTranspose(4, (3,), padding="causal"), "no padding 'causal'"),
+        (
+            lambda: fnn.ConvTranspose(4, (3,), output_padding=1),
+            "output_padding must be less than the stride",
+        ),
+    ],
+)
+def test_bad_configuration(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_bias_per_position_is_tied_to_one_size():
+    layer = fnn.Conv(4, (3, 3), bias="per_position")
+    params, _ = layer.init(jax.random.key(0), IMAGE)
+    assert params["bias"].shape == (6, 6, 4)
+    with pytest.raises(ValueError, match="bias per position, initialized for an output"):
+        layer(params, jnp.zeros((9, 8, 3)))
+
+
+def test_the_gradient_of_few_channels_has_no_convolution_on_the_cpu():
+    """So that a loop over its steps may be compiled, see `fnn.training.loop`."""
+    layer = fnn.Conv(8, (3, 3))
+    x = jnp.zeros((8, 8, 1))
+    params, _ = layer.init(jax.random.key(0), x)
+    jaxpr = str(jax.make_jaxpr(jax.grad(lambda p: layer(p, x).sum()))(params))
+    assert ("conv_general_dilated" in jaxpr) == (jax.default_backend() != "cpu")
