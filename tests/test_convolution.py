@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
-from fnn.layers.convolution import convolve
+from fnn.layers.correlation import convolve
 from fnn.layers.windows import slide
 
 PADDINGS = ("valid", "same", 1, ((1, 0), (0, 2), (1, 1)))
@@ -27,7 +27,7 @@ def test_every_form_agrees_with_loops_for_all_options(axes, groups, x64):
     spatial, size = ((9,), (8, 7), (7, 5, 4))[axes - 1], ((3,), (3, 2), (2, 2, 1))[axes - 1]
     x = example((*spatial, 4), "float64")
     kernel = example((*size, 4 // groups, 8), "float64", seed=2)
-    forms = ["native", "patches", *(["shifts"] if groups == 4 else [])]
+    forms = ["native", "ordered", "patches", *(["shifts"] if groups == 4 else [])]
     steps = STEPS if axes < 3 else STEPS[::3]
     for given_padding, (stride, dilation) in itertools.product(PADDINGS, steps):
         padding = given_padding[:axes] if type(given_padding) is tuple else given_padding
@@ -56,7 +56,7 @@ def test_gradients_of_the_forms_agree(groups, x64):
 
         return jax.grad(loss, (0, 1))(kernel, x)
 
-    forms = ["patches", *(["shifts"] if groups == 4 else [])]
+    forms = ["ordered", "patches", *(["shifts"] if groups == 4 else [])]
     for form in forms:
         chex.assert_trees_all_close(gradients(form), gradients("native"), rtol=1e-10)
 

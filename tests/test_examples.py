@@ -60,6 +60,22 @@ def test_digits(tmp_path, capsys):
     assert "test accuracy" in printed
 
 
+def test_transfer_helps_where_labels_are_few():
+    import transfer
+
+    (scores,) = transfer.main(labels_per_class=(2,), seeds=(0,)).values()
+    assert min(scores["frozen"], scores["tuned"]) > scores["scratch"] > 0.4
+
+
+@pytest.mark.slow
+def test_shortcuts_help_depth():
+    import residual
+
+    results = residual.main(epochs=3)
+    (plain, _), (loss, _) = results["plain"], results["residual"]
+    assert loss < plain
+
+
 @pytest.mark.slow
 def test_mnist(mnist_folder):
     import mnist

@@ -1,9 +1,9 @@
 """Convolution in one, two or three dimensions, its adjoint, and that of each channel."""
 
+import dataclasses
 import functools
-import math
 import operator
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.initializers import lecun_normal, zeros
 from fnn.layers.base import Layer
+from fnn.layers.correlation import convolve, fastest
 from fnn.layers.windows import (
     Padding,
     PerAxis,
-    Window,
     check_example,
     checked_padding,
     fixed_margins,
@@ -24,13 +24,7 @@ from fnn.layers.windows import (
     spread,
     window_size,
 )
-from fnn.types import Array, Initializer, Key, Params, Shape, State, wide
-
-Form: TypeAlias = Literal["native", "patches", "shifts"]
-"""How a convolution is computed; see `convolve`."""
-
-# Where an output depends on no more elements than this, patches are worth their memory.
-MOST_PATCHES = 32
+from fnn.types import Array, Initializer, Key, Params, Shape, State
 
 
 class _Convolution(Layer):
@@ -67,8 +61,7 @@ class _Convolution(Layer):
         channels, dtype = x.shape[-1], checks.floating(owner, x)
         if channels % self.groups:
             raise ValueError(
-                f"groups must divide the channels of x {checks.describe(x)}, "
-                f"got {self.groups}"
+                f"groups must divide the channels, {channels}, got {self.groups}"
             )
         kernel_key, bias_key = jax.random.split(key)
         shape = (*self.kernel_size, channels // self.groups, self.features)
@@ -87,14 +80,12 @@ class _Convolution(Layer):
         if not self.bias:
             return y
         bias = params["bias"]
-        if self.bias != "per_position":
-            return y + jnp.expand_dims(bias, tuple(range(y.ndim - 1)))
-        if bias.shape != y.shape:
+        if self.bias == "per_position" and bias.shape != y.shape:
             raise ValueError(
                 f"{type(self).__name__} has a bias per position, initialized for an "
                 f"output of shape {bias.shape}; x {checks.describe(x)} gives {y.shape}"
             )
-        return y + bias
+        return y + jnp.expand_dims(bias, tuple(range(y.ndim - bias.ndim)))
 
     def _linear(self, kernel: Array, x: Array) -> Array:
         raise NotImplementedError
@@ -112,8 +103,7 @@ class Conv(_Convolution):
 
     outputs. K is `kernel`, (window..., in / groups, features), b `bias`, (features,).
 
-    Source: LeCun et al. 1989, "Backpropagation applied to handwritten zip code
-    recognition".
+    Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition".
 
     Args:
         features: The number of output features.
@@ -146,9 +136,8 @@ class Conv(_Convolution):
     """
 
     def _linear(self, kernel: Array, x: Array) -> Array:
-        window = slide(
-            self.kernel_size, self.stride, self.dilation, self.padding, x.shape[:-1]
-        )
+        spatial = x.shape[:-1]
+        window = slide(self.kernel_size, self.stride, self.dilation, self.padding, spatial)
         return convolve(x, kernel, window, self.groups)
 
 
@@ -165,8 +154,7 @@ class ConvTranspose(_Convolution):
     and n · stride with padding `"same"`. K is `kernel`, (window..., in / groups, features):
     that of the `Conv`, with the last two axes swapped. b is `bias`, (features,).
 
-    Source: Zeiler et al. 2010, "Deconvolutional networks"; Dumoulin & Visin 2016, "A guide
-    to convolution arithmetic for deep learning".
+    Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning".
 
     Args:
         features: The number of output features.
@@ -183,8 +171,7 @@ class ConvTranspose(_Convolution):
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If an argument is none of these, if x does not have the axes or the
-            channels that it should have, or nothing is left of the output.
+        ValueError: As of `Conv`, or if nothing is left of the output.
 
     Example:
         >>> layer, x = fnn.ConvTranspose(1, (2, 2), stride=2), jax.numpy.ones((7, 7, 8))
@@ -210,14 +197,14 @@ class ConvTranspose(_Convolution):
             )
 
     def _linear(self, kernel: Array, x: Array) -> Array:
-        size, stride, dilation = self.kernel_size, self.stride, self.dilation
         spatial = self._output_size(x.shape[:-1])
-        window = slide(size, stride, dilation, self.padding, spatial)
+        window = slide(self.kernel_size, self.stride, self.dilation, self.padding, spatial)
         kernel = _swap(kernel, self.groups)
-
-        def conv(y: Array) -> Array:
-            return convolve(y, kernel, window, self.groups)
-
+        form = fastest(kernel, self.groups)
+        form = "patches" if form == "ordered" else form
+        conv = functools.partial(
+            convolve, kernel=kernel, window=window, groups=self.groups, form=form
+        )
         y = jax.ShapeDtypeStruct((*spatial, self.features), x.dtype)
         return jax.linear_transpose(conv, y)(x)[0]
 
@@ -227,14 +214,13 @@ class ConvTranspose(_Convolution):
         if self.padding == "same":
             return tuple(map(operator.mul, spatial, stride))
         reach = span(self.kernel_size, spread(self.dilation, axes))
-        terms = zip(
-            spatial, stride, reach, fixed_margins(self.padding, reach), extra, strict=True
-        )
+        cuts = fixed_margins(self.padding, reach)
+        terms = zip(spatial, stride, reach, cuts, extra, strict=True)
         size = tuple((n - 1) * s + r - sum(cut) + e for n, s, r, cut, e in terms)
         if min(size) < 1:
             raise ValueError(
-                f"padding {self.padding} leaves nothing of the output of ConvTranspose, "
-                f"for x of the spatial size {spatial}: it would have the size {size}"
+                f"padding {self.padding} of ConvTranspose cuts x of spatial size {spatial} "
+                f"down to nothing: the output would have the size {size}"
             )
         return size
 
@@ -246,23 +232,21 @@ class DepthwiseConv(Layer):
     groups as channels, parameters included: K is `kernel`, (window..., 1, in · m), b is
     `bias`, (in · m,).
 
-    Source: Howard et al. 2017, "MobileNets: efficient convolutional neural networks for
-    mobile vision applications".
+    Source: Chollet 2017, "Xception: deep learning with depthwise separable convolutions".
 
     Args:
         kernel_size: The window's size, an integer for each spatial axis: `(3, 3)`.
         multiplier: The number of features made of each channel.
-        stride: How far the window moves, an integer or one per axis.
-        padding: As of `Conv`.
-        dilation: The distance between elements of the window, an integer or one per axis.
-        bias: Whether to add a bias; `"per_position"` adds one of the shape of the output.
+        stride: As of `Conv`, like all that follow.
+        padding: Zeros around x.
+        dilation: The distance between elements of the window.
+        bias: Whether to add a bias, or `"per_position"`.
         kernel_init: Makes the kernel; called `(key, shape, dtype)`.
         bias_init: Makes the bias.
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If an argument is none of these, if x does not have the axes or the
-            channels that it should have, or is smaller than the window.
+        ValueError: As of `Conv`.
 
     Example:
         >>> layer, image = fnn.DepthwiseConv((3, 3), 2), jax.numpy.ones((8, 8, 3))
@@ -281,15 +265,9 @@ class DepthwiseConv(Layer):
     bias_init: Initializer = zeros
 
     def __post_init__(self) -> None:
-        checks.positive_integer("multiplier", self.multiplier)
         conv = self._conv(1)
-        self._set(
-            kernel_size=conv.kernel_size,
-            multiplier=conv.features,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-        )
+        names = ("kernel_size", "stride", "padding", "dilation")
+        self._set(multiplier=conv.features, **{n: getattr(conv, n) for n in names})
 
     def init(self, key: Key, x: Array) -> tuple[Params, State]:
         check_example("DepthwiseConv", x, len(self.kernel_size))
@@ -302,17 +280,9 @@ class DepthwiseConv(Layer):
         return self._conv(channels).forward(params, x)
 
     def _conv(self, channels: int) -> Conv:
-        return Conv(
-            self.multiplier * channels,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            channels,
-            self.bias,
-            self.kernel_init,
-            self.bias_init,
-        )
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        multiplier = checks.positive_integer("multiplier", options.pop("multiplier"))
+        return Conv(multiplier * channels, groups=channels, **options)
 
 
 def _check_channels(owner: str, x: Array, kernel: Array, channels: int) -> None:
@@ -321,61 +291,6 @@ def _check_channels(owner: str, x: Array, kernel: Array, channels: int) -> None:
             f"{owner} was initialized for x with {channels} channels, its kernel being "
             f"{checks.describe(kernel)}; got x {checks.describe(x)}"
         )
-
-
-def convolve(
-    x: Array, kernel: Array, window: Window, groups: int, form: Form | None = None
-) -> Array:
-    """Return Σₖ Σ_c K[k, c, f] x[stride · i + dilation · k, c], for one example.
-
-    All forms compute the same. XLA's own convolution is `"native"`. On the CPU its weight
-    gradient is slow where channels are few, and hopeless in groups; there `"patches"` is
-    one matrix product for each group, of all that the window meets, and `"shifts"`, where
-    groups are of one channel, a sum over the elements of the window.
-    """
-    form = form or _fastest(kernel, groups)
-    if form == "native":
-        return _native(x, kernel, window, groups)
-    if form == "shifts":
-        return _shifts(x, kernel, window)
-    if groups == 1:
-        patches = jnp.concatenate(list(window.shifts(x)), axis=-1)
-        return patches @ kernel.reshape(-1, kernel.shape[-1])
-    parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-    return jnp.concatenate([convolve(*p, window, 1, form) for p in parts], axis=-1)
-
-
-def _fastest(kernel: Array, groups: int) -> Form:
-    if jax.default_backend() != "cpu":
-        return "native"
-    if groups > 1:
-        return "shifts" if kernel.shape[-2] == 1 else "patches"
-    return "patches" if math.prod(kernel.shape[:-1]) <= MOST_PATCHES else "native"
-
-
-def _native(x: Array, kernel: Array, window: Window, groups: int) -> Array:
-    space = "DHW"[-len(window.size) :]
-    y = jax.lax.conv_general_dilated(
-        x[None],
-        kernel,
-        window.stride,
-        window.margins,
-        rhs_dilation=window.dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=groups,
-    )
-    return y[0]
-
-
-def _shifts(x: Array, kernel: Array, window: Window) -> Array:
-    """Convolve channels by themselves, the kernel being (window..., 1, in · multiplier)."""
-    channels, features = x.shape[-1], kernel.shape[-1]
-    points = (1,) * len(window.size)
-    weights = kernel.reshape(-1, *points, channels, features // channels)
-    weights, z = weights.astype(wide(x.dtype)), x.astype(wide(x.dtype))
-    shifts = (a[..., None] for a in window.shifts(z))
-    y = functools.reduce(operator.add, map(operator.mul, shifts, weights))
-    return y.reshape(*y.shape[:-2], features).astype(x.dtype)
 
 
 def _swap(kernel: Array, groups: int) -> Array:

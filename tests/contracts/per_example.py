@@ -1,4 +1,4 @@
-"""Losses of one example, and how the norm of each parameter's gradient is to be computed."""
+"""Losses of one example, and how the norms of their gradients are to be computed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,6 +48,11 @@ def draw(row, dtype=jnp.float64, seed=0):
 def mlp(p, x, y):
     h = jnp.tanh(x @ p["w1"] + p["b1"])
     return jnp.sum((h @ p["w2"] - y) ** 2) + jnp.sum(lax.stop_gradient(p["frozen"]))
+
+
+def bottleneck(p, x):
+    """The gradient of the first bias is a product with the second weight."""
+    return jnp.sum(jnp.sin((x @ p["w1"] + p["b1"]) @ p["w2"]))
 
 
 def attention(p, x):
@@ -174,7 +179,8 @@ def doubled(x, w):
 
 
 doubled.defvjp(
-    lambda x, w: (x @ w, (x, w)), lambda r, g: (g @ r[1].T, 2 * jnp.outer(r[0], g))
+    lambda x, w: (x @ w, (x, w)),
+    lambda r, g: (g @ r[1].T, 2 * jnp.einsum("i,j->ij", r[0], g)),
 )
 
 
@@ -187,7 +193,7 @@ def scalar(p, x):
 
 
 def branching(p, x):
-    return lax.cond(x[0] > 0, lambda x: jnp.sum(x @ p["w"]), lambda x: jnp.sum(x), x)
+    return lax.cond(x[0] > 0, lambda x: jnp.sum(x @ p["w"]), jnp.sum, x)
 
 
 def convolution(**options):
@@ -228,6 +234,12 @@ NETWORKS = {
         ((5,), (3,)),
         {"w1": RANK_ONE, "b1": FORMED, "w2": RANK_ONE, "frozen": "no gradient"},
     ),
+    "no activation": NetworkRow(
+        bottleneck,
+        {"w1": (5, 3), "b1": (3,), "w2": (3, 6)},
+        ((5,),),
+        {"w1": RANK_ONE, "b1": FORMED, "w2": RANK_ONE},
+    ),
     "attention": NetworkRow(
         attention,
         {"q": (6, 2, 3), "k": (6, 2, 3), "v": (6, 2, 3), "o": (2, 3, 6)},
@@ -236,7 +248,7 @@ NETWORKS = {
     ),
     "heads": NetworkRow(per_head, {"w": (2, 9, 8)}, ((3, 2, 9),), {"w": GRAM}),
     "two positions": NetworkRow(two_positions, {"w": (9, 8)}, ((2, 9),), {"w": GRAM}),
-    "transposed": NetworkRow(transposed, {"w": (15, 12)}, ((3, 15),), {"w": GRAM}),
+    "transposed": NetworkRow(transposed, {"w": (20, 15)}, ((3, 20),), {"w": GRAM}),
     "norm": NetworkRow(
         normalized,
         {"w": (4, 3), "scale": (4,), "shift": (4,)},

@@ -1,0 +1,113 @@
+"""How convolutions are computed: for one example, by whichever form is fastest."""
+
+import functools
+import math
+import operator
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from fnn.layers.windows import Window, span
+from fnn.types import Array, wide
+
+Form: TypeAlias = Literal["native", "ordered", "patches", "shifts"]
+
+# Where an output depends on no more elements than this, patches are worth their memory.
+MOST_PATCHES = 32
+
+
+def convolve(
+    x: Array, kernel: Array, window: Window, groups: int, form: Form | None = None
+) -> Array:
+    """Return Σₖ Σ_c K[k, c, f] x[stride · i + dilation · k, c], for one example.
+
+    All forms compute the same. `"native"` is XLA's own convolution. On the CPU its
+    gradients are hopeless inside a loop, which those of `"ordered"` are not, and in groups.
+    There `"patches"` is one matrix product for each group, of all that the window meets,
+    and `"shifts"`, where groups are of one channel, a sum over the window's elements.
+    """
+    form = form or fastest(kernel, groups)
+    if form == "native":
+        _, stride, dilation, margins = window
+        return _correlate(x[None], kernel, (stride, margins, None, dilation), groups)[0]
+    if form == "shifts":
+        return _shifts(x, kernel, window)
+    if groups > 1:
+        parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([convolve(*p, window, 1, form) for p in parts], axis=-1)
+    if form == "ordered":
+        return _ordered(x, kernel, window)
+    patches = jnp.concatenate(list(window.shifts(x)), axis=-1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def fastest(kernel: Array, groups: int) -> Form:
+    """Return the form that trains fastest on the backend, by `benchmarks`."""
+    if jax.default_backend() != "cpu":
+        return "native"
+    if groups > 1:
+        return "shifts" if kernel.shape[-2] == 1 else "patches"
+    return "patches" if math.prod(kernel.shape[:-1]) <= MOST_PATCHES else "ordered"
+
+
+def _correlate(
+    x: Array, kernel: Array, steps: tuple[Any, Any, Any, Any], groups: int = 1
+) -> Array:
+    """Convolve a batch by the given stride, padding, and dilations of x and kernel."""
+    space = "DHW"[2 - kernel.ndim :]
+    names = (f"N{space}C", f"{space}IO", f"N{space}C")
+    return jax.lax.conv_general_dilated(x, kernel, *steps, names, groups)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _ordered(x: Array, kernel: Array, window: Window) -> Array:
+    """Convolve, so that gradients are convolutions with their axes in order too.
+
+    JAX's own have them permuted, which XLA on the CPU mends outside of loops only.
+    """
+    return convolve(x, kernel, window, 1, "native")
+
+
+def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Map tangents by the transposes of the gradients, which JAX transposes back."""
+    x, kernel = primals
+    y = _ordered(x, kernel, window)
+    size, stride, dilation, margins = window
+    reach, extent, point = (
+        span(size, dilation),
+        span(y.shape[:-1], stride),
+        (1,) * len(size),
+    )
+    axes = list(zip(x.shape[:-1], reach, extent, margins, strict=True))
+
+    def input_gradient(g: Array) -> Array:
+        edges = [(r - 1 - low, n - e + low) for n, r, e, (low, _) in axes]
+        flipped = jnp.flip(kernel, tuple(range(len(size)))).swapaxes(-1, -2)
+        return _correlate(g[None], flipped, (point, edges, stride, dilation))[0]
+
+    def kernel_gradient(g: Array) -> Array:
+        edges = [(low, r - 1 - n + e - low) for n, r, e, (low, _) in axes]
+        channels, weights = jnp.moveaxis(x, -1, 0)[..., None], g[..., None, :]
+        grad = _correlate(channels, weights, (dilation, edges, point, stride))
+        return jnp.moveaxis(grad, 0, -2)
+
+    pairs = zip((input_gradient, kernel_gradient), tangents, strict=True)
+    moving = [(f, t) for f, t in pairs if not isinstance(t, SymbolicZero)]
+    terms = [jax.linear_transpose(f, y)(t)[0] for f, t in moving]
+    return y, functools.reduce(operator.add, terms)
+
+
+_ordered.defjvp(_ordered_jvp, symbolic_zeros=True)
+
+
+def _shifts(x: Array, kernel: Array, window: Window) -> Array:
+    """Convolve channels by themselves, the kernel being (window..., 1, in · multiplier)."""
+    channels, features = x.shape[-1], kernel.shape[-1]
+    points = (1,) * len(window.size)
+    weights = kernel.reshape(-1, *points, channels, features // channels)
+    weights, z = weights.astype(wide(x.dtype)), x.astype(wide(x.dtype))
+    shifts = (a[..., None] for a in window.shifts(z))
+    y = functools.reduce(operator.add, map(operator.mul, shifts, weights))
+    return y.reshape(*y.shape[:-2], features).astype(x.dtype)

@@ -1,0 +1,19 @@
+"""Per-example gradients of any JAX loss, kept factored, and what research asks of them.
+
+For one example, the gradient of a weight matrix is a product of what went into it and of
+the cotangent that came back. Norms, clipped sums, inner products and moments of all of
+them follow from these factors, which one backward pass computes anyway.
+"""
+
+from fnn.per_example.checking import Check as Check
+from fnn.per_example.checking import check as check
+from fnn.per_example.clipping import Clipped as Clipped
+from fnn.per_example.clipping import ClippedGradient as ClippedGradient
+from fnn.per_example.clipping import clipped_gradient as clipped_gradient
+from fnn.per_example.factored import FactoredGradients as FactoredGradients
+from fnn.per_example.factored import gradients as gradients
+from fnn.per_example.report import Explanation as Explanation
+from fnn.per_example.statistics import NoiseScale as NoiseScale
+from fnn.per_example.statistics import directional_derivatives as directional_derivatives
+from fnn.per_example.statistics import gradient_noise_scale as gradient_noise_scale
+from fnn.per_example.statistics import neural_tangent_kernel as neural_tangent_kernel

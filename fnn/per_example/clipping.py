@@ -1,0 +1,320 @@
+"""Sums of per-example gradients of which none counts more than a bound."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn import checks, tree
+from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients, gradients
+from fnn.tree import Pattern
+from fnn.types import Array, PyTree
+from fnn.values import Value
+
+METHODS = ("abadi", "automatic", "normalized")
+RELATIONS = ("add_or_remove", "replace", "zero_out")
+
+
+class Clipped(NamedTuple):
+    """What a clipped gradient returns, for a batch of B examples and K groups of leaves.
+
+    `gradient` is the sum of the clipped gradients, divided by `normalize_by`, a tree like
+    the parameters. `losses`, (B,), `aux` and `norms`, (B,), are before clipping.
+    `clipped` is the share of the examples that count of which some group was clipped, ();
+    `finite`, (B,), is whether loss and norm are.
+    """
+
+    gradient: PyTree
+    losses: Array
+    aux: PyTree
+    norms: Array
+    clipped: Array
+    finite: Array
+
+
+class ClippedGradient(Value):
+    """The sum of clipped per-example gradients; see `clipped_gradient`, which makes it.
+
+    Example:
+        >>> fnn.per_example.clipped_gradient(fnn.losses.squared_error, 1.0)
+        fnn.per_example.ClippedGradient(fnn.losses.squared_error, 1.0)
+    """
+
+    loss: Callable[..., Any]
+    max_norm: float | tuple[float, ...]
+    has_aux: bool = False
+    clipping: str | tuple[Pattern, ...] = "flat"
+    method: str = "abadi"
+    stability: float = 0.01
+    normalize_by: float = 1.0
+    zero_nonfinite: bool = False
+    microbatch: int | None = None
+    memory_budget: int = MEMORY_BUDGET
+
+    def __post_init__(self) -> None:
+        self._set(max_norm=_tuple(self.max_norm), clipping=_tuple(self.clipping))
+        if isinstance(self.clipping, str):
+            checks.one_of("clipping", self.clipping, ("flat", "per_leaf"))
+        elif not self.clipping:
+            raise ValueError("clipping needs a pattern for each group, got none")
+        checks.one_of("method", self.method, METHODS)
+        bounds = self.max_norm if isinstance(self.max_norm, tuple) else (self.max_norm,)
+        for bound in bounds:
+            checks.between("max_norm", bound, 0, math.inf)
+        if self.method != "abadi" and math.inf in bounds:
+            raise ValueError(f"max_norm must be finite for {self.method!r}, got inf")
+        if isinstance(self.max_norm, tuple) and isinstance(self.clipping, tuple):
+            if len(self.max_norm) != len(self.clipping):
+                raise ValueError(
+                    f"max_norm must be one number for each group; got {self.max_norm} "
+                    f"for the groups {self.clipping}"
+                )
+        elif isinstance(self.max_norm, tuple):
+            raise ValueError(
+                f"max_norm may be several numbers where clipping lists groups; got "
+                f"{self.max_norm} with clipping={self.clipping!r}"
+            )
+        _above_zero("stability", self.stability)
+        _above_zero("normalize_by", self.normalize_by)
+        if self.microbatch is not None:
+            checks.positive_integer("microbatch", self.microbatch)
+        checks.positive_integer("memory_budget", self.memory_budget)
+
+    def __call__(
+        self, params: PyTree, *batch: PyTree, mask: Array | None = None
+    ) -> Clipped:
+        """Compute the clipped gradient of a batch.
+
+        Args:
+            params: The parameters.
+            *batch: Arrays with a leading axis of B examples.
+            mask: (B,), booleans: which examples count; by default all. The others, which
+                fill a batch of fixed length, have no part in gradient and share.
+
+        Returns:
+            The clipped gradient, and what it was made of.
+
+        Raises:
+            ValueError: If the mask has another length, or the microbatch does not divide
+                the batch.
+        """
+        count = checks.leading_length(batch, "the batch")
+        everyone = mask is None
+        mask = jnp.ones(count, bool) if mask is None else jnp.asarray(mask)
+        if mask.shape != (count,) or mask.dtype != bool:
+            raise ValueError(
+                f"mask must be booleans of shape ({count},), got {checks.describe(mask)}"
+            )
+        if self.microbatch is None or count <= self.microbatch:
+            parts = self._sum(params, batch, mask, everyone)
+        else:
+            parts = self._in_microbatches(params, batch, mask, everyone)
+        total, losses, aux, norms, touched, finite = parts
+        dtype = losses.dtype
+        share = jnp.sum((touched & mask).astype(dtype)) / jnp.maximum(
+            jnp.sum(mask.astype(dtype)), 1
+        )
+        gradient = tree.scale(1 / self.normalize_by, total)
+        return Clipped(gradient, losses, aux, norms, share, finite)
+
+    def sensitivity(self, relation: str = "add_or_remove") -> float:
+        """Return how much the gradient may change, in norm, between neighbouring batches.
+
+        Args:
+            relation: `"add_or_remove"` one example, `"replace"` one by another, or
+                `"zero_out"`: exchange one example for one that counts nothing.
+
+        Returns:
+            C / normalize_by, and twice that for `"replace"`, with C² = Σ of the squared
+            bounds of the groups. It holds up to the rounding of the parameters' dtype,
+            and, unless `zero_nonfinite` is set, for examples whose gradient is finite.
+        """
+        checks.one_of("relation", relation, RELATIONS)
+        bounds = self.max_norm if isinstance(self.max_norm, tuple) else (self.max_norm,)
+        bound = math.hypot(*bounds) / self.normalize_by
+        return 2 * bound if relation == "replace" else bound
+
+    def _sum(
+        self, params: PyTree, batch: Sequence[PyTree], mask: Array, everyone: bool
+    ) -> Any:
+        """Return the clipped sum, losses, aux, norms, which were clipped, and finite."""
+        compute = gradients(
+            self.loss, has_aux=self.has_aux, memory_budget=self.memory_budget
+        )
+        g = compute(params, *batch)
+        squares = g.squared_norms(per_leaf=True)
+        groups, bounds = self._groups(params)
+        flat, structure = jax.tree.flatten(squares)
+        finite = jnp.isfinite(g.losses)
+        for square in flat:
+            finite &= jnp.isfinite(square)
+        counted = mask & finite if self.zero_nonfinite else mask
+        if self.zero_nonfinite or not everyone:
+            g = _zeroed(g, counted)
+        norms = {k: jnp.sqrt(_total(flat, groups, k)) for k in set(groups)}
+        factors = {k: self._factor(norms[k], bounds[k]) for k in norms}
+        weights = [jnp.where(counted, factors[k], 0) for k in groups]
+        each = jax.tree.unflatten(structure, weights)
+        total = g.weighted_sum(each)
+        touched = jnp.zeros(mask.shape, bool)
+        for k, norm in norms.items():
+            touched |= norm > bounds[k]
+        return total, g.losses, g.aux, jnp.sqrt(_total(flat, groups)), touched, finite
+
+    def _in_microbatches(
+        self, params: PyTree, batch: Sequence[PyTree], mask: Array, everyone: bool
+    ) -> Any:
+        count, size = mask.shape[0], self.microbatch or 1
+        if count % size:
+            raise ValueError(
+                f"microbatch must divide the batch, got {size} for {count} examples; "
+                f"fill the batch up with examples that the mask leaves out"
+            )
+
+        def cut(x: Array) -> Array:
+            return x.reshape(count // size, size, *x.shape[1:])
+
+        def step(total: PyTree, part: Any) -> Any:
+            summed, *each = self._sum(params, part[0], part[1], everyone)
+            return tree.add(total, summed), each
+
+        start = tree.zeros_like(jax.tree.map(jnp.asarray, params))
+        total, each = lax.scan(step, start, jax.tree.map(cut, (batch, mask)))
+        return total, *jax.tree.map(lambda x: x.reshape(count, *x.shape[2:]), each)
+
+    def _groups(self, params: PyTree) -> tuple[list[int], tuple[float, ...]]:
+        """Return the group of each leaf, and the bound of each group."""
+        leaves = len(jax.tree.leaves(params))
+        if self.clipping == "flat":
+            groups, number = [0] * leaves, 1
+        elif self.clipping == "per_leaf":
+            groups, number = list(range(leaves)), leaves
+        else:
+            number = len(self.clipping)
+            masks = [jax.tree.leaves(tree.match(params, p)) for p in self.clipping]
+            marked = zip(tree.flatten(params), *masks, strict=True)
+            groups = [_only(path, marks) for path, *marks in marked]
+        if isinstance(self.max_norm, tuple):
+            return groups, self.max_norm
+        return groups, (self.max_norm / math.sqrt(number),) * number
+
+    def _factor(self, norm: Array, bound: float) -> Array:
+        """Return what the gradients of a group are multiplied by, (B,)."""
+        if self.method == "automatic":
+            return bound / (norm + self.stability)
+        safe = jnp.where(norm > 0, norm, 1)
+        if self.method == "normalized":
+            return jnp.where(norm > 0, bound / safe, 0)
+        return jnp.where(norm > bound, bound / safe, 1)
+
+
+def clipped_gradient(
+    loss: Callable[..., Any],
+    max_norm: float | Sequence[float],
+    *,
+    has_aux: bool = False,
+    clipping: str | Sequence[Pattern] = "flat",
+    method: str = "abadi",
+    stability: float = 0.01,
+    normalize_by: float = 1.0,
+    zero_nonfinite: bool = False,
+    microbatch: int | None = None,
+    memory_budget: int = MEMORY_BUDGET,
+) -> ClippedGradient:
+    """Make the function that sums per-example gradients, each clipped: Σᵢ cᵢ gᵢ.
+
+    It costs about as much as the gradient of the mean loss: one forward pass, one
+    backward pass, and the norms; see `gradients`.
+
+    Source: Abadi et al. 2016, "Deep learning with differential privacy"; Bu et al. 2023,
+    "Automatic clipping".
+
+    Args:
+        loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example.
+        max_norm: C, the bound on the norm of what one example adds; or, for groups, a
+            bound for each. With K groups and one number, each group has C / √K.
+        has_aux: Whether the loss returns a pair.
+        clipping: `"flat"`: the gradient as a whole; `"per_leaf"`: each parameter by
+            itself; or patterns of paths, one for each group, which together match every
+            parameter once.
+        method: `"abadi"`: c = min(1, C / ‖g‖); `"automatic"`: C / (‖g‖ + stability);
+            `"normalized"`: C / ‖g‖.
+        stability: For `"automatic"`.
+        normalize_by: The sum is divided by this, for instance the expected batch size.
+        zero_nonfinite: Whether an example with a NaN or infinite loss or norm counts
+            nothing. Otherwise it makes the gradient NaN.
+        microbatch: The examples that are worked on at a time, by `lax.scan`; by default
+            all. On a CPU, convolutions in a scan are slow.
+        memory_budget: As for `gradients`.
+
+    Returns:
+        A value that is called `(params, *batch, mask=None)` and gives a `Clipped`. Call
+        it inside `jax.jit`. Its method `sensitivity` says what private training needs.
+
+    Raises:
+        ValueError: If an option is none of those, or a number is out of range.
+
+    Example:
+        >>> def loss(w, x):
+        ...     return w @ x  # the gradient is x
+        >>> clip = fnn.per_example.clipped_gradient(loss, 1.0)
+        >>> result = clip(jax.numpy.zeros(2), jax.numpy.array([[0.0, 0.5], [3.0, 4.0]]))
+        >>> result.gradient, result.clipped
+        (Array([0.6, 1.3], dtype=float32), Array(0.5, dtype=float32))
+        >>> clip.sensitivity("replace")
+        2.0
+    """
+    return ClippedGradient(
+        loss,
+        _tuple(max_norm),
+        has_aux,
+        _tuple(clipping),
+        method,
+        stability,
+        normalize_by,
+        zero_nonfinite,
+        microbatch,
+        memory_budget,
+    )
+
+
+def _zeroed(g: FactoredGradients, counted: Array) -> FactoredGradients:
+    """Replace the factors of examples that don't count, as 0 times NaN is NaN."""
+
+    def zero(x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        keep = counted.reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.where(keep, x, jnp.zeros((), x.dtype))
+
+    return FactoredGradients(g.losses, g.aux, jax.tree.map(zero, g.leaves))
+
+
+def _total(squares: list[Array], groups: list[int], group: int | None = None) -> Array:
+    """Return the squared norm of a group of leaves, or of all."""
+    chosen = [s for s, k in zip(squares, groups, strict=True) if group in (None, k)]
+    widest = max((s.dtype for s in chosen), key=lambda dtype: dtype.itemsize)
+    return jnp.sum(jnp.stack([s.astype(widest) for s in chosen]), 0)
+
+
+def _only(path: str, marks: list[bool]) -> int:
+    """Return which group a path is in."""
+    if sum(marks) != 1:
+        which = "none" if not any(marks) else "several"
+        raise ValueError(
+            f"each parameter must be in one group of clipping; {path!r} is in {which}"
+        )
+    return marks.index(True)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
+
+
+def _above_zero(name: str, value: Any) -> None:
+    checks.between(name, value, 0, math.inf)
+    if value in (0, math.inf):
+        raise ValueError(f"{name} must be above 0 and finite, got {value!r}")

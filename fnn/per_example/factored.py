@@ -1,0 +1,329 @@
+"""Per-example gradients of any loss, kept as the factors of which they are products."""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, tree
+from fnn.per_example.factoring import find
+from fnn.per_example.graph import Atom, Graph, trace
+from fnn.per_example.leaf import Leaf, leaf_of, parts_of
+from fnn.per_example.parts import Formed, Part
+from fnn.per_example.paths import Found, NotFactoredError, Path
+from fnn.per_example.report import Explanation, explain
+from fnn.types import Array, PyTree
+
+MEMORY_BUDGET = 2**26
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FactoredGradients:
+    """The gradients g₁ ... g_B of a loss for the examples of a batch; see `gradients`.
+
+    They are computed once and asked many questions; inside `jax.jit`, what is not asked
+    is not computed. It is a pytree: it crosses `jit`, `vmap` and `scan`. Statistics are
+    computed in float32 where the parameters are narrower.
+
+    Example:
+        >>> loss = lambda w, x, y: 0.5 * (w @ x - y) ** 2  # gᵢ = (w·xᵢ - yᵢ) xᵢ
+        >>> x, y = jax.numpy.array([[3.0, 4.0], [1.0, 0.0]]), jax.numpy.array([1.0, 2.0])
+        >>> g = fnn.per_example.gradients(loss)(jax.numpy.zeros(2), x, y)
+        >>> g.norms()
+        Array([5., 2.], dtype=float32)
+    """
+
+    losses: Array
+    aux: PyTree
+    leaves: PyTree  # a `Leaf` in place of each parameter
+
+    def norms(self, *, per_leaf: bool = False) -> PyTree:
+        """Return ‖gᵢ‖, (B,), of all parameters together or of each, in a tree."""
+        squared = self.squared_norms(per_leaf=per_leaf)
+        return jax.tree.map(jnp.sqrt, squared)
+
+    def squared_norms(self, *, per_leaf: bool = False) -> PyTree:
+        """Return ‖gᵢ‖², (B,), of all parameters together or of each, in a tree."""
+        each = self._map(Leaf.squared_norms)
+        return each if per_leaf else self._added(each)
+
+    def weighted_sum(self, weights: PyTree) -> PyTree:
+        """Return Σᵢ wᵢ gᵢ, a tree like the parameters.
+
+        An example whose gradient is not finite makes the sum so, even with weight 0.
+
+        Args:
+            weights: (B,); or a tree like the parameters of such, one for each.
+
+        Raises:
+            ValueError: If the weights are not one for each example.
+        """
+        if jax.tree_util.all_leaves([weights]):
+            each = self._map(lambda _: _per_example(weights, self.losses.shape))
+        else:
+            each = jax.tree.map(lambda w: _per_example(w, self.losses.shape), weights)
+        return self._map(lambda leaf, w: leaf.weighted_sum(w).astype(leaf.dtype), each)
+
+    def mean(self) -> PyTree:
+        """Return 1/B Σᵢ gᵢ, a tree like the parameters: the gradient of the mean loss.
+
+        Of no example, it is NaN.
+        """
+        return self._map(lambda leaf: _mean(leaf).astype(leaf.dtype))
+
+    def inner_products(self, v: PyTree) -> Array:
+        """Return ⟨gᵢ, v⟩, (B,), for a tree v like the parameters."""
+        return self._added(self._map(lambda leaf, u: leaf.inner(_like(leaf, u)), v))
+
+    def gram(self, other: "FactoredGradients | None" = None) -> Array:
+        """Return ⟨gᵢ, hⱼ⟩, (B, B'), with the gradients of another batch or with its own.
+
+        It is the empirical neural tangent kernel of the loss, and the influence of one
+        step on example j upon the loss of example i, up to the learning rate.
+        """
+        other = self if other is None else other
+        return self._added(self._map(Leaf.gram, other.leaves))
+
+    def second_moment(self) -> PyTree:
+        """Return 1/B Σᵢ gᵢ², element by element, a tree like the parameters."""
+        return self._map(_second_moment)
+
+    def variance(self) -> PyTree:
+        """Return 1/B Σᵢ (gᵢ - ḡ)², element by element, a tree like the parameters.
+
+        It is computed as the second moment less the square of the mean, and is not below
+        0; relative to the second moment, it is as exact as the dtype.
+        """
+        return self._map(lambda leaf: _variance(_second_moment(leaf), _mean(leaf)))
+
+    def signal_to_noise(self) -> PyTree:
+        """Return |ḡ| / √variance, element by element; 0 where both are 0."""
+
+        def ratio(leaf: Leaf) -> Array:
+            mean = _mean(leaf)
+            deviation = jnp.sqrt(_variance(_second_moment(leaf), mean))
+            return jnp.where(mean == 0, 0, jnp.abs(mean) / deviation)
+
+        return self._map(ratio)
+
+    def materialize(self, examples: Any = None) -> PyTree:
+        """Return the gradients themselves, (B, ...) for each parameter.
+
+        Args:
+            examples: Integers (n,), which examples to return; by default all.
+        """
+        chosen = self if examples is None else self.take(examples)
+        return chosen._map(lambda leaf: leaf.dense().astype(leaf.dtype))
+
+    def take(self, examples: Any) -> "FactoredGradients":
+        """Return the gradients of some examples, given as integers (n,)."""
+        examples = jnp.asarray(examples)
+        if examples.ndim != 1 or not jnp.issubdtype(examples.dtype, jnp.integer):
+            raise TypeError(
+                f"examples must be integers, (n,), got {checks.describe(examples)}"
+            )
+        losses, aux = jax.tree.map(lambda x: x[examples], (self.losses, self.aux))
+        leaves = self._map(lambda leaf: leaf.take(examples))
+        return FactoredGradients(losses, aux, leaves)
+
+    def explain(self) -> Explanation:
+        """Return how each parameter's norms are computed, why, and at what cost."""
+        return explain(self.leaves, self.losses.shape[0])
+
+    def _map(self, function: Callable[..., Any], *rest: PyTree) -> PyTree:
+        return jax.tree.map(
+            function, self.leaves, *rest, is_leaf=lambda node: isinstance(node, Leaf)
+        )
+
+    def _added(self, each: PyTree) -> Array:
+        parts: list[Array] = jax.tree.leaves(each)
+        widest = max((x.dtype for x in parts), key=lambda dtype: dtype.itemsize)
+        return functools.reduce(operator.add, (x.astype(widest) for x in parts))
+
+
+def gradients(
+    loss: Callable[..., Any],
+    *,
+    has_aux: bool = False,
+    memory_budget: int = MEMORY_BUDGET,
+) -> Callable[..., FactoredGradients]:
+    """Make the function that computes the gradients of a loss for each example.
+
+    The gradient of one example is traced. Where a parameter's is a product (of a matrix
+    with a vector or a sequence, a convolution, a lookup in a table; also inside `scan`,
+    and of several such) the operands are kept instead; other gradients are formed. So any
+    loss works, at about the price of one gradient of the mean loss.
+
+    Source: Goodfellow 2015, "Efficient per-example gradient computations"; Bu et al.
+    2023, "Differentially private optimization on large model at small cost".
+
+    Args:
+        loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example. Any
+            function that JAX can differentiate; it must not couple the examples.
+        has_aux: Whether the loss returns a pair.
+        memory_budget: Bytes that one parameter may take for what is computed beside the
+            factors. Larger work is done for a block of examples at a time.
+
+    Returns:
+        A function `(params, *batch) -> FactoredGradients`, each array of the batch having
+        a leading axis of examples. Call it inside `jax.jit`.
+
+    Raises:
+        TypeError: If a parameter is not of real floating-point numbers.
+        ValueError: If the loss is not a scalar, the arrays of the batch differ in length,
+            or the loss names an axis that is not there.
+
+    Example:
+        >>> def loss(params, x, y):
+        ...     return fnn.losses.squared_error(params["kernel"].T @ x, y)
+        >>> params = {"kernel": jax.numpy.ones((3, 2))}
+        >>> x, y = jax.numpy.ones((4, 3)), jax.numpy.zeros((4, 2))
+        >>> g = fnn.per_example.gradients(loss)(params, x, y)
+        >>> g.losses, g.mean()["kernel"].shape
+        (Array([18., 18., 18., 18.], dtype=float32), (3, 2))
+    """
+    checks.positive_integer("memory_budget", memory_budget)
+
+    def compute(params: PyTree, *batch: PyTree) -> FactoredGradients:
+        _check_parameters(params)
+        if not batch:
+            raise ValueError("gradients needs a batch: call it (params, *batch)")
+        checks.leading_length(batch, "the batch")
+        why: list[str] = []
+
+        def one(params: PyTree, *example: PyTree) -> Any:
+            losses, aux, parts, reasons = _one_example(loss, has_aux, params, example)
+            why.extend(reasons)
+            return losses, aux, parts
+
+        axes = (None, *[0] * len(batch))
+        losses, aux, terms = jax.vmap(one, in_axes=axes)(params, *batch)
+        flat, structure = jax.tree.flatten(params)
+        leaves = [
+            leaf_of(
+                parts,
+                jnp.shape(parameter),
+                jnp.result_type(parameter),
+                losses.shape[0],
+                reason,
+                memory_budget,
+            )
+            for parts, parameter, reason in zip(terms, flat, why, strict=True)
+        ]
+        return FactoredGradients(losses, aux, jax.tree.unflatten(structure, leaves))
+
+    return compute
+
+
+def _one_example(
+    loss: Callable[..., Any], has_aux: bool, params: PyTree, example: Sequence[PyTree]
+) -> tuple[Array, PyTree, list[tuple[Part, ...]], list[str]]:
+    """Return loss, aux, and for each parameter its parts and why it has no factors."""
+
+    def scalar(params: PyTree, *example: PyTree) -> Any:
+        return _check_loss(loss(params, *example), has_aux)
+
+    function = jax.value_and_grad(scalar, has_aux=True)
+    try:
+        graph, shapes = trace(function, params, *example)
+    except NameError as error:
+        if "unbound axis name" not in str(error):
+            raise
+        raise ValueError(
+            f"the loss couples the examples of a batch ({error}), so that gradients of "
+            f"single examples do not exist; normalize within one example, for instance by "
+            f"layer or group normalization, or use stored statistics"
+        ) from error
+    (_, aux_shape), _ = shapes
+    count = len(jax.tree.leaves(params))
+    heads, grads = graph.outputs[:-count], graph.outputs[-count:]
+    found = [_factor(graph, gradient) for gradient in grads]
+    atoms = list(heads)
+    for gradient, (terms, why) in zip(grads, found, strict=True):
+        atoms += [gradient] if why else [a for term in terms for a in term.operands]
+    values = graph.evaluate(atoms, jax.tree.leaves((params, *example)))
+    losses, *aux = values[: len(heads)]
+    rest = iter(values[len(heads) :])
+    parts = [
+        (Formed(jnp.asarray(next(rest))),)
+        if why
+        else parts_of([term.build(next(rest), next(rest)) for term in terms])
+        for terms, why in found
+    ]
+    tree_of_aux = jax.tree.unflatten(jax.tree.structure(aux_shape), aux)
+    return losses, tree_of_aux, parts, [why for _, why in found]
+
+
+def _factor(graph: Graph, gradient: Atom) -> tuple[list[Found], str]:
+    """Return the products whose sum a gradient is, or why there are none."""
+    try:
+        return find(graph, gradient, Path()), ""
+    except NotFactoredError as reason:
+        return [], str(reason)
+
+
+def _check_parameters(params: PyTree) -> None:
+    for path, leaf in tree.flatten(params).items():
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"parameters must be real floating-point numbers; {path or 'params'} is "
+                f"{checks.describe(leaf)}"
+            )
+    if not jax.tree.leaves(params):
+        raise ValueError(f"params holds no array: {params!r}")
+
+
+def _check_loss(result: Any, has_aux: bool) -> tuple[Array, PyTree]:
+    if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(
+            f"with has_aux, the loss must return a pair (scalar, aux), got {result!r}"
+        )
+    value, aux = result if has_aux else (result, None)
+    if not hasattr(value, "dtype") or np.shape(value) != ():
+        hint = "; did you mean has_aux=True?" if isinstance(value, tuple) else ""
+        raise ValueError(
+            f"the loss of one example must be a scalar, got {checks.describe(value)}{hint}"
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(
+            f"the loss must be a floating-point number, got {checks.describe(value)}"
+        )
+    return value, aux
+
+
+def _per_example(weights: Any, shape: tuple[int, ...]) -> Array:
+    if np.shape(weights) != shape:
+        raise ValueError(
+            f"weights must be one for each of {shape[0]} examples, "
+            f"got {checks.describe(weights)}"
+        )
+    return jnp.asarray(weights)
+
+
+def _like(leaf: Leaf, direction: Any) -> Array:
+    if jnp.shape(direction) != leaf.shape:
+        raise ValueError(
+            f"v must be like the parameters: one has shape {leaf.shape}, v there "
+            f"{checks.describe(jnp.asarray(direction))}"
+        )
+    return jnp.asarray(direction)
+
+
+def _mean(leaf: Leaf) -> Array:
+    """Return the mean in the dtype of statistics."""
+    return leaf.weighted_sum(None) / jnp.asarray(leaf.count, leaf.wide)
+
+
+def _second_moment(leaf: Leaf) -> Array:
+    return leaf.squares() / jnp.asarray(leaf.count, leaf.wide)
+
+
+def _variance(square: Array, mean: Array) -> Array:
+    return jnp.maximum(square - jnp.square(mean), 0)

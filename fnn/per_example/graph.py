@@ -1,0 +1,218 @@
+"""The program of a function as a flat list of equations that can be run in part.
+
+Walking back from an output to the equation that forms it is what the rest of the
+package does with it.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+try:
+    from jax.extend.core import Literal, Primitive
+except ImportError as error:
+    raise ImportError(
+        f"fnn.per_example reads programs through jax.extend.core, which jax "
+        f"{jax.__version__} lacks; install jax>=0.10"
+    ) from error
+if not hasattr(Primitive, "get_bind_params"):
+    raise ImportError(
+        f"fnn.per_example runs programs through Primitive.get_bind_params, which jax "
+        f"{jax.__version__} lacks; please report this version"
+    )
+
+# Calls that do nothing but call, and the parameter that holds what they call. Custom
+# derivative rules are not among them: a program that kept none could not be derived
+# again by them.
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Constant:
+    """An array or a number that the program holds."""
+
+    value: Any
+
+
+Atom: TypeAlias = int | Constant
+"""What an equation reads: a variable, which is its number, or a constant."""
+
+
+@dataclasses.dataclass(eq=False)
+class Equation:
+    """One operation: `run(needed, *inputs)` returns its outputs, at least those needed."""
+
+    name: str
+    params: dict[str, Any]
+    inputs: tuple[Atom, ...]
+    outputs: tuple[int, ...]
+    run: Callable[..., Sequence[Any]]
+    loop: Any = None  # a scan's, once products are taken out of it
+
+
+class Graph:
+    """Equations in an order in which they can be run."""
+
+    def __init__(self) -> None:
+        self.inputs: tuple[int, ...] = ()
+        self.outputs: tuple[Atom, ...] = ()
+        self.equations: list[Equation] = []
+        self.producer: dict[int, Equation] = {}
+        self.avals: list[Any] = []
+        self.varying: set[int] = set()  # what may differ from example to example
+
+    def variable(self, aval: Any) -> int:
+        """Return a new variable."""
+        self.avals.append(aval)
+        return len(self.avals) - 1
+
+    def add(
+        self,
+        name: str,
+        params: dict[str, Any],
+        inputs: Iterable[Atom],
+        outputs: Iterable[int],
+        run: Callable[..., Sequence[Any]],
+    ) -> Equation:
+        """Append an equation."""
+        equation = Equation(name, params, tuple(inputs), tuple(outputs), run)
+        self.equations.append(equation)
+        self.producer.update(dict.fromkeys(equation.outputs, equation))
+        if self.varying.intersection(a for a in equation.inputs if isinstance(a, int)):
+            self.varying.update(equation.outputs)
+        return equation
+
+    def apply(self, function: Callable[..., Any], *inputs: Atom) -> tuple[int, ...]:
+        """Append the call of a function of arrays that returns a tuple of arrays."""
+        avals = jax.eval_shape(function, *map(self.spec, inputs))
+        outputs = tuple(self.variable(aval) for aval in avals)
+        self.add("apply", {}, inputs, outputs, lambda _, *xs: function(*xs))
+        return outputs
+
+    def spec(self, atom: Atom) -> jax.ShapeDtypeStruct:
+        """Return shape and dtype of a variable or a constant."""
+        aval = jax.typeof(atom.value) if isinstance(atom, Constant) else self.avals[atom]
+        return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+    def shape(self, atom: Atom) -> tuple[int, ...]:
+        """Return the shape of a variable or a constant."""
+        return self.spec(atom).shape
+
+    def floats(self, atom: Atom) -> bool:
+        """Return whether the atom is floating-point numbers."""
+        return bool(jnp.issubdtype(self.spec(atom).dtype, jnp.floating))
+
+    def uses(self, variable: int) -> int:
+        """Return how often equations and outputs read the variable."""
+        reads = sum(equation.inputs.count(variable) for equation in self.equations)
+        return reads + self.outputs.count(variable)
+
+    def is_zero(self, atom: Atom) -> bool:
+        """Return whether the atom is seen to be zeros."""
+        if isinstance(atom, Constant):
+            known = not isinstance(atom.value, jax.Array) and np.ndim(atom.value) == 0
+            return known and bool(atom.value == 0)
+        equation = self.producer.get(atom)
+        if equation is None or equation.name not in ("broadcast_in_dim", "reshape"):
+            return False
+        return self.is_zero(equation.inputs[0])
+
+    def evaluate(self, atoms: Sequence[Atom], inputs: Sequence[Any]) -> list[Any]:
+        """Run the equations on which `atoms` depend, and no others."""
+        needed = {atom for atom in atoms if isinstance(atom, int)}
+        wanted = []
+        for equation in reversed(self.equations):
+            if needed.intersection(equation.outputs):
+                wanted.append(equation)
+                needed.update(a for a in equation.inputs if isinstance(a, int))
+        values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
+
+        def read(atom: Atom) -> Any:
+            return atom.value if isinstance(atom, Constant) else values.get(atom)
+
+        for equation in reversed(wanted):
+            results = equation.run(needed, *map(read, equation.inputs))
+            values.update(zip(equation.outputs, results, strict=True))
+        return [read(atom) for atom in atoms]
+
+
+def trace(function: Callable[..., Any], params: Any, *example: Any) -> tuple[Graph, Any]:
+    """Return the graph of a function of trees of arrays, and the tree of its outputs."""
+    program, shapes = jax.make_jaxpr(function, return_shape=True)(params, *example)
+    parameters, others = (len(jax.tree.leaves(part)) for part in (params, example))
+    return from_jaxpr(program, [False] * parameters + [True] * others), shapes
+
+
+def from_jaxpr(program: Any, varying: Sequence[bool]) -> Graph:
+    """Return the graph of a jaxpr, with what it calls written out.
+
+    `varying` says for each input whether it may differ from example to example.
+    """
+    graph, jaxpr = Graph(), getattr(program, "jaxpr", program)
+    graph.inputs = tuple(graph.variable(v.aval) for v in jaxpr.invars)
+    graph.varying = {x for x, varies in zip(graph.inputs, varying, strict=True) if varies}
+    graph.outputs = _inline(graph, program, graph.inputs)
+    return graph
+
+
+def _inline(graph: Graph, program: Any, arguments: Sequence[Atom]) -> tuple[Atom, ...]:
+    """Append the equations of a jaxpr, called with `arguments`; return its outputs."""
+    jaxpr = getattr(program, "jaxpr", program)
+    constants = map(Constant, getattr(program, "consts", ()))
+    environment: dict[Any, Atom] = dict(zip(jaxpr.constvars, constants, strict=True))
+    environment.update(zip(jaxpr.invars, arguments, strict=True))
+
+    def read(atom: Any) -> Atom:
+        return Constant(atom.val) if isinstance(atom, Literal) else environment[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = tuple(map(read, equation.invars))
+        results: Sequence[Atom]
+        if (called := CALLS.get(equation.primitive.name)) is not None:
+            if equation.params.get("differentiated") and equation.params["prevent_cse"]:
+                inputs = _fence(graph, inputs)
+            results = _inline(graph, equation.params[called], inputs)
+        else:
+            outputs = [graph.variable(v.aval) for v in equation.outvars]
+            run, name = _binding(equation), equation.primitive.name
+            results = graph.add(name, equation.params, inputs, outputs, run).outputs
+        environment.update(zip(equation.outvars, results, strict=True))
+    return tuple(map(read, jaxpr.outvars))
+
+
+def _fence(graph: Graph, inputs: tuple[Atom, ...]) -> tuple[Atom, ...]:
+    """Keep what `jax.checkpoint` computes again from being shared with the first time."""
+    variables = [atom for atom in inputs if isinstance(atom, int) and graph.floats(atom)]
+    if not variables:
+        return inputs
+
+    def fence(*xs: Any) -> Any:
+        return jax.lax.optimization_barrier(xs)
+
+    fenced = dict(zip(variables, graph.apply(fence, *variables), strict=True))
+    return tuple(fenced.get(a, a) if isinstance(a, int) else a for a in inputs)
+
+
+def _binding(equation: Any) -> Callable[..., Sequence[Any]]:
+    primitive, params = equation.primitive, equation.params
+    context = getattr(equation, "ctx", None)
+
+    def run(_: Any, *inputs: Any) -> Sequence[Any]:
+        manager = context.manager if context is not None else contextlib.nullcontext()
+        with manager:
+            result = primitive.bind(*inputs, **primitive.get_bind_params(params))
+        return result if primitive.multiple_results else (result,)
+
+    return run

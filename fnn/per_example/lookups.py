@@ -1,0 +1,202 @@
+"""Gradients of tables of which an example reads some rows, kept as ids and cotangents."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from fnn.per_example import views
+from fnn.per_example.norms import Cost
+from fnn.per_example.parts import Outer, Part
+from fnn.per_example.products import STATIC, scaled
+from fnn.per_example.views import Permute, View
+from fnn.types import Array, Shape, wide
+
+# Up to so many ids, comparing all pairs is cheaper than sorting and adding in a loop.
+PAIRS = 256
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Lookup(Part):
+    """g[v] = Σ of the rows u[t] with id[t] = v; an id that is no row's counts nowhere."""
+
+    ids: Array  # (T,)
+    rows: Array  # (T, p)
+    dims: tuple[int, int, int] = dataclasses.field(
+        metadata=STATIC
+    )  # rows of the table, T, p
+    result: Shape = dataclasses.field(metadata=STATIC)  # (rows..., p...)
+    views: tuple[View, ...] = dataclasses.field(metadata=STATIC)
+
+    @property
+    def form(self) -> str:
+        return "lookup"
+
+    def layout(self) -> Any:
+        """Return what lookups share that are in one table."""
+        return (self.result, self.views, self.dims[0])
+
+    def dense(self) -> Array:
+        return self.unfold(self._scatter(self.ids, self.rows))
+
+    def unfold(self, table: Array) -> Array:
+        """Give a table (V, p) the parameter's shape."""
+        return views.apply(self.views, table.reshape(self.result))
+
+    def fold(self, v: Array) -> Array:
+        """Give an array of the parameter's shape the shape (V, p)."""
+        vocabulary, _, p = self.dims
+        return views.undo(self.views, v).reshape(vocabulary, p)
+
+    def squared_norm(self) -> Array:
+        _, sums, shares = self._distinct()
+        return jnp.sum(shares * jnp.sum(jnp.square(sums), -1))
+
+    def squares(self) -> Array:
+        ids, sums, shares = self._distinct()
+        return self.unfold(self._scatter(ids, shares[:, None] * jnp.square(sums)))
+
+    def inner(self, v: Array) -> Array:
+        return jnp.sum(self.read(self.fold(v)) * self.rows.astype(wide(self.rows.dtype)))
+
+    def read(self, table: Array) -> Array:
+        """Return the rows of a table at the ids, 0 where an id is no row's."""
+        read = table.at[self.ids].get(mode="fill", fill_value=0)
+        return read.astype(wide(self.rows.dtype))
+
+    def pair(self, other: "Lookup") -> Array:
+        """Return ⟨g, h⟩ = Σ over pairs of equal ids of ⟨u[t], u'[s]⟩."""
+        dtype = wide(self.rows.dtype)
+        equal = (self.ids[:, None] == other.ids[None]).astype(dtype)
+        return jnp.sum(
+            equal * _product(self.rows.astype(dtype), other.rows.astype(dtype).T)
+        )
+
+    def total(self, weights: Array | None) -> Array:
+        rows = self.rows.astype(wide(self.rows.dtype))
+        rows = rows if weights is None else scaled(rows, weights)
+        _, t, p = self.dims
+        count = self.ids.shape[0] * t
+        ids, rows = self.ids.reshape(count), rows.reshape(count, p)
+        return self.unfold(self._scatter(ids, rows))
+
+    def cost(self, itemsize: int) -> Cost:
+        _, t, p = self.dims
+        pairs = t if t <= PAIRS else math.ceil(math.log2(t))
+        return Cost(2 * t * p * (pairs + 1), itemsize * t * (pairs + p))
+
+    def _scatter(self, ids: Array, rows: Array) -> Array:
+        vocabulary, _, p = self.dims
+        table = jnp.zeros((vocabulary, p), wide(rows.dtype))
+        return table.at[ids].add(rows.astype(table.dtype), mode="drop")
+
+    def _distinct(self) -> tuple[Array, Array, Array]:
+        """Return ids, the sum of the rows of each, and what share of it each stands for."""
+        rows, (_, t, _) = self.rows.astype(wide(self.rows.dtype)), self.dims
+        if t <= PAIRS:
+            equal = (self.ids[:, None] == self.ids[None]).astype(rows.dtype)
+            return self.ids, _product(equal, rows), 1 / jnp.sum(equal, -1)
+        order = jnp.argsort(self.ids)
+        ids, rows = self.ids[order], rows[order]
+        starts = jnp.concatenate([jnp.zeros(1, bool), ids[1:] != ids[:-1]])
+        run = jnp.cumsum(starts, dtype=jnp.int32)
+        sums = jax.ops.segment_sum(rows, run, t, indices_are_sorted=True)
+        first = jax.ops.segment_max(ids, run, t, indices_are_sorted=True)
+        return first, sums, jnp.ones(t, rows.dtype)
+
+
+def canonical(
+    indices: Array, updates: Array, shape: Shape, params: dict[str, Any]
+) -> tuple[Array, Array]:
+    """Return the ids (T,), and the rows (T, p), of one scatter-add into zeros.
+
+    Rows out of range get the id V, the number of rows of the table, and the value 0.
+    """
+    numbers, table = (
+        params["dimension_numbers"],
+        params["dimension_numbers"].inserted_window_dims,
+    )
+    sizes = np.array([shape[k] for k in table], np.int64)
+    order = [numbers.scatter_dims_to_operand_dims.index(k) for k in table]
+    window = numbers.update_window_dims
+    batch = [k for k in range(updates.ndim) if k not in window]
+    t = math.prod(updates.shape[k] for k in batch)
+    p = math.prod(updates.shape[k] for k in window)
+    if indices.dtype.itemsize < 4:
+        indices = indices.astype(jnp.int32)
+    indices = indices.reshape(t, len(table))[:, np.array(order)]
+    limit = jnp.asarray(sizes - 1, indices.dtype)[None]
+    if params["mode"] == lax.GatherScatterMode.CLIP:
+        indices = jnp.clip(indices, jnp.zeros_like(limit), limit)
+    inside = jnp.all((indices >= 0) & (indices <= limit), -1)
+    strides = [math.prod(sizes[k + 1 :].tolist()) for k in range(len(sizes))]
+    parts = indices.astype(jnp.int32) * jnp.asarray(strides, jnp.int32)[None]
+    ids = jnp.where(inside, jnp.sum(parts, -1, dtype=jnp.int32), math.prod(sizes.tolist()))
+    rows = updates.transpose(*batch, *window).reshape(t, p)
+    return ids, jnp.where(inside[:, None], rows, jnp.zeros((), rows.dtype))
+
+
+def canonical_slice(
+    update: Array, *starts: Array, shape: Shape, axes: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return the id (1,), and the row (1, p), of one slice put into zeros."""
+    ids = jnp.zeros((), jnp.int32)
+    for axis in axes:
+        place = jnp.clip(starts[axis], 0, shape[axis] - 1).astype(jnp.int32)
+        ids = ids * shape[axis] + place
+    return ids.reshape(1), update.reshape(1, update.size)
+
+
+def supported(shape: Shape, updates: Shape, params: dict[str, Any]) -> bool:
+    """Return whether a scatter-add adds whole rows, along all axes but those it indexes."""
+    numbers = params["dimension_numbers"]
+    table, window = numbers.inserted_window_dims, numbers.update_window_dims
+    rest = [shape[k] for k in range(len(shape)) if k not in table]
+    return (
+        not numbers.operand_batching_dims
+        and sorted(numbers.scatter_dims_to_operand_dims) == sorted(table)
+        and [updates[k] for k in window] == rest
+        and math.prod(shape) < 2**31
+        and math.prod(rest) > 0
+    )
+
+
+def lookup(
+    ids: Array, rows: Array, shape: Shape, table: tuple[int, ...], chain: tuple[View, ...]
+) -> Lookup:
+    """Return the gradient of a parameter of which the axes `table` are looked up."""
+    rest = tuple(k for k in range(len(shape)) if k not in table)
+    order = (*table, *rest)
+    back = Permute(tuple(int(k) for k in np.argsort(order)))
+    axes = views.permutation((back, *chain), len(shape))
+    chain = (back, *chain) if axes is None else (Permute(axes),)
+    result = tuple(shape[k] for k in order)
+    vocabulary = math.prod(shape[k] for k in table)
+    dims = (vocabulary, rows.shape[0], rows.shape[1])
+    return Lookup(ids, rows, dims, result, chain)
+
+
+def join(terms: Sequence[Lookup]) -> Lookup:
+    """Return several lookups in one table as one."""
+    first, t = terms[0], sum(term.dims[1] for term in terms)
+    ids = jnp.concatenate([term.ids for term in terms])
+    rows = jnp.concatenate([term.rows for term in terms])
+    dims = (first.dims[0], t, first.dims[2])
+    return dataclasses.replace(first, ids=ids, rows=rows, dims=dims)
+
+
+def cross(product: Outer, lookup: Lookup) -> Array:
+    """Return ⟨Aᵀ G, lookup⟩ = Σₜₛ A[t, idₛ] ⟨Gₜ, uₛ⟩, A being (T, V) and G (T, p)."""
+    a, g = (x[0].astype(wide(x.dtype)) for x in product.factors())
+    columns = lookup.read(a.T)  # (S, T)
+    return jnp.sum(columns * _product(lookup.rows.astype(columns.dtype), g.T))
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

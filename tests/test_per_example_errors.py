@@ -1,0 +1,118 @@
+"""What `per_example` refuses, and what it says of how it works."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fnn import per_example
+
+W, X = jnp.ones((3, 2)), jnp.ones((4, 3))
+
+
+def loss(w, x):
+    return jnp.sum(x @ w)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "call"),
+    [
+        (
+            ValueError,
+            r"loss of one example must be a scalar, got float32\[2\]",
+            lambda: per_example.gradients(lambda w, x: x @ w)(W, X),
+        ),
+        (
+            ValueError,
+            "did you mean has_aux=True",
+            lambda: per_example.gradients(lambda w, x: (loss(w, x), x))(W, X),
+        ),
+        (
+            TypeError,
+            "must return a pair",
+            lambda: per_example.gradients(loss, has_aux=True)(W, X),
+        ),
+        (
+            TypeError,
+            r"loss must be a floating-point number, got int32\[\]",
+            lambda: per_example.gradients(lambda w, x: jnp.int32(1))(W, X),
+        ),
+        (
+            ValueError,
+            "as many examples in all leaves",
+            lambda: per_example.gradients(lambda w, x, y: loss(w, x))(W, X, X[:2]),
+        ),
+        (ValueError, "needs a batch", lambda: per_example.gradients(loss)(W)),
+        (
+            ValueError,
+            "needs a leading axis",
+            lambda: per_example.gradients(loss)(W, jnp.float32(1)),
+        ),
+        (
+            TypeError,
+            r"real floating-point numbers; a/n is int32\[2\]",
+            lambda: per_example.gradients(loss)({"a": {"n": jnp.arange(2)}}, X),
+        ),
+        (
+            TypeError,
+            r"params is complex64\[\]",
+            lambda: per_example.gradients(loss)(jnp.complex64(1), X),
+        ),
+        (ValueError, "params holds no array", lambda: per_example.gradients(loss)({}, X)),
+        (
+            ValueError,
+            "memory_budget must be a positive integer, got 0",
+            lambda: per_example.gradients(loss, memory_budget=0),
+        ),
+        (
+            ValueError,
+            "weights must be one for each of 4 examples",
+            lambda: per_example.gradients(loss)(W, X).weighted_sum(jnp.ones(3)),
+        ),
+        (
+            ValueError,
+            r"v must be like the parameters: one has shape \(3, 2\)",
+            lambda: per_example.gradients(loss)(W, X).inner_products(jnp.ones(3)),
+        ),
+        (
+            TypeError,
+            r"examples must be integers, \(n,\), got float32\[2\]",
+            lambda: per_example.gradients(loss)(W, X).take(jnp.ones(2)),
+        ),
+    ],
+)
+def test_error_says_what_is_wrong(error, message, call):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_coupled_batch_is_refused():
+    def coupled(w, x):
+        return loss(w, x - jax.lax.pmean(x, "batch"))
+
+    with pytest.raises(ValueError, match="gradients of single examples do not exist"):
+        per_example.gradients(coupled)(W, X)
+
+
+def test_other_errors_of_the_loss_are_left_as_they_are():
+    with pytest.raises(NameError, match="missing"):
+        per_example.gradients(lambda w, x: missing)(W, X)  # noqa: F821
+
+
+def test_explanation_prints_as_a_table():
+    def two(params, x):
+        return jnp.sum(jnp.sin(x @ params["kernel"] + params["bias"]))
+
+    params = {"kernel": W, "bias": jnp.zeros(2)}
+    table = str(per_example.gradients(two)(params, X).explain())
+    assert table.splitlines() == [
+        "parameter  shape  rule       why            FLOPs  bytes",
+        "---------  -----  ---------  -------------  -----  -----",
+        "bias       [2]    formed     formed by cos     16      0",
+        "kernel     [3,2]  |a|² |g|²                    40      0",
+    ]
+
+
+def test_explaining_computes_nothing():
+    specs = jax.ShapeDtypeStruct((3, 2), "float32"), jax.ShapeDtypeStruct((4, 3), "float32")
+    explanation = jax.eval_shape(per_example.gradients(loss), *specs).explain()
+    assert [row.rule for row in explanation.rows] == ["|a|² |g|²"]

@@ -1,0 +1,126 @@
+"""The ways to a norm: they agree, and the Gram form survives cancellation."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import per_example
+from fnn.per_example import norms
+
+SHAPES = [(1, 1, 3, 4), (2, 1, 3, 1), (1, 5, 4, 3), (3, 2, 1, 5), (2, 6, 3, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_all_ways_agree(shape, x64):
+    (n, t, d, p), rng = shape, np.random.default_rng(0)
+    a, g = rng.normal(size=(n, t, d)), rng.normal(size=(n, t, p))
+    true = sum(((a_n.T @ g_n) ** 2).sum() for a_n, g_n in zip(a, g, strict=True))
+    for name in norms.WAYS if t == 1 else ("direct", "gram"):
+        squared = jax.jit(norms.WAYS[name])(jnp.asarray(a), jnp.asarray(g))
+        np.testing.assert_allclose(squared, true, rtol=1e-12)
+
+
+def cancelling(case, seed, dtype, t=64, d=32, p=24):
+    """Return activations and cotangents of which the products nearly cancel."""
+    rng = np.random.default_rng(seed)
+    noise, a = rng.normal(size=(t, d)), np.ones((t, d))
+    g = rng.normal(size=(t, p))
+    if case == "common mean":
+        a, g = a + 1e-3 * noise, g - g.mean(0)
+    elif case == "tiny deviations":
+        a, g = a + 1e-5 * noise, g - g.mean(0)
+    elif case == "large mean":
+        a, g = 100 * a + noise, g - g.mean(0)
+    elif case == "two clusters":
+        sign = np.where(np.arange(t) % 2, 1, -1)
+        g[::2] -= g[::2].mean(0)
+        g[1::2] -= g[1::2].mean(0)
+        a = sign[:, None] * a + 1e-3 * noise
+    elif case == "equal and opposite":
+        a[t // 2 :], g[t // 2 :] = a[: t // 2], -g[: t // 2] * (1 + 1e-3)
+    return jnp.asarray(a[None], dtype), jnp.asarray(g[None], dtype)
+
+
+CASES = [
+    "common mean",
+    "tiny deviations",
+    "large mean",
+    "two clusters",
+    "equal and opposite",
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", CASES)
+def test_gram_form_is_within_its_bound(case, dtype):
+    """The bound of the docstring, with u = 2⁻²⁴: both dtypes are computed in float32."""
+    for seed in range(5):
+        a, g = cancelling(case, seed, dtype)
+        a64, g64 = (np.asarray(x[0], np.float64) for x in (a, g))
+        true = np.sum((a64.T @ g64) ** 2)
+        mean = a64.mean(0)
+        length = np.linalg.norm(a64 - mean, axis=1) + np.linalg.norm(mean)
+        scale = np.sum(length * np.linalg.norm(g64, axis=1)) ** 2
+        (_, t, d), p = a.shape, g.shape[-1]
+        squared = float(jax.jit(norms.gram)(a, g))
+        assert squared >= 0
+        assert abs(squared - true) <= (t + d + p + 8) * 2.0**-24 * scale
+        if case in ("common mean", "large mean") and dtype == "float32":
+            np.testing.assert_allclose(squared, true, rtol=1e-3)
+
+
+def test_gram_form_without_centring_would_fail():
+    """The case is one: the plain Gram form is off by more than a hundredth."""
+    a, g = (x[0] for x in cancelling("common mean", 0, "float32", t=256, d=64, p=64))
+    plain = float(jnp.sum((a @ a.T) * (g @ g.T)))
+    true = np.sum((np.asarray(a, np.float64).T @ np.asarray(g, np.float64)) ** 2)
+    assert abs(plain / true - 1) > 1e-2
+    np.testing.assert_allclose(norms.gram(a[None], g[None]), true, rtol=1e-3)
+
+
+def test_mean_of_the_gradients_is_the_gradient_of_the_mean():
+    def loss(w, x):
+        return jnp.sum(jnp.tanh(x @ w))
+
+    w, x = jnp.ones((3, 2)), jnp.linspace(0, 1, 12).reshape(4, 3)
+    ordinary = jax.grad(lambda w: jnp.mean(jax.vmap(loss, (None, 0))(w, x)))(w)
+    mean = per_example.gradients(loss)(w, x).mean()
+    np.testing.assert_allclose(mean, ordinary, rtol=1e-6)
+
+
+def mlp(params, x, y):
+    for w in params[:-1]:
+        x = jax.nn.relu(x @ w)
+    return jnp.sum((x @ params[-1] - y) ** 2)
+
+
+def compiled_mlp(function):
+    params = [jnp.ones((40, 48)), jnp.ones((48, 56)), jnp.ones((56, 10))]
+    x, y = jnp.ones((24, 40)), jnp.ones((24, 10))
+    return jax.jit(function).lower(params, x, y).compile()
+
+
+def clipped(params, x, y):
+    result = per_example.clipped_gradient(mlp, 1.0)(params, x, y)
+    return result.gradient, result.norms
+
+
+def test_no_gradient_of_an_example_is_in_the_program_of_an_mlp():
+    text = compiled_mlp(clipped).as_text()
+    sizes = {
+        np.prod([int(n) for n in shape.split(",")])
+        for shape in re.findall(r"\[([\d,]+)\]", text)
+    }
+    assert max(sizes) < 24 * 56 * 10
+    assert not re.search(r"\[24,(40,48|48,56|56,10)\]", text)
+
+
+def test_clipping_an_mlp_takes_the_operations_of_one_gradient():
+    def ordinary(params, x, y):
+        return jax.grad(lambda p: jnp.mean(jax.vmap(mlp, (None, 0, 0))(p, x, y)))(params)
+
+    flops = [compiled_mlp(f).cost_analysis()["flops"] for f in (clipped, ordinary)]
+    assert flops[0] <= 1.15 * flops[1]
