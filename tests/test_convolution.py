@@ -1,5 +1,6 @@
 """Convolutions: every combination against plain loops, in every form; laws; errors."""
 
+import functools
 import itertools
 
 import chex
@@ -59,6 +60,63 @@ def test_gradients_of_the_forms_agree(groups, x64):
     forms = ["ordered", "patches", *(["shifts"] if groups == 4 else [])]
     for form in forms:
         chex.assert_trees_all_close(gradients(form), gradients("native"), rtol=1e-10)
+
+
+ORDERED = [
+    ((9,), (3,), 1, 2, "causal"),
+    ((8,), (3,), 3, 1, "valid"),  # one element is out of reach
+    ((7,), (2,), 2, 1, 3),  # some windows hold padding alone
+    ((6, 5), (3, 2), (2, 1), (1, 2), "same"),
+    ((6, 5), (2, 3), (1, 2), 1, ((0, 2), (3, 0))),
+    ((4, 3, 5), (2, 1, 2), (2, 1, 1), 1, 1),
+]
+
+
+@pytest.mark.parametrize(("spatial", "size", "stride", "dilation", "padding"), ORDERED)
+def test_derivatives_of_the_ordered_form(spatial, size, stride, dilation, padding, x64):
+    """For a batch, in both modes, of first and second order, against XLA's own form."""
+    window = slide(size, stride, dilation, padding, spatial)
+    kernel, xs = example((*size, 2, 3), "float64"), example((2, *spatial, 2), "float64")
+    tangents = example(kernel.shape, "float64", seed=3), example(xs.shape, "float64", seed=4)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def derivatives(form):
+        def loss(kernel, xs):
+            ys = jax.vmap(lambda x: convolve(x, kernel, window, 1, form))(xs)
+            return jnp.sum(jnp.sin(ys))
+
+        gradient = jax.grad(loss, (0, 1))
+        return jax.jvp(loss, (kernel, xs), tangents), jax.jvp(gradient, (kernel, xs), tangents)
+
+    chex.assert_trees_all_close(
+        derivatives("ordered"), derivatives("native"), rtol=1e-10, atol=1e-10
+    )
+
+
+def convolutions(jaxpr):
+    """Yield the convolutions in a jaxpr, and in those that it contains."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            yield equation
+        for part in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                yield from convolutions(inner)
+
+
+def test_gradients_of_the_ordered_form_have_their_axes_in_order():
+    """Others are computed naively by XLA on the CPU, where they stand in a loop."""
+    window = slide((3, 3), 2, 1, "same", (8, 8))
+    kernel, xs = jnp.ones((3, 3, 4, 5)), jnp.ones((2, 8, 8, 4))
+
+    def loss(kernel, xs):
+        ys = jax.vmap(lambda x: convolve(x, kernel, window, 1, "ordered"))(xs)
+        return jnp.sum(jnp.square(ys))
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(kernel, xs)
+    found = [equation.params["dimension_numbers"] for equation in convolutions(jaxpr.jaxpr)]
+    expected = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
+    assert [tuple(names) for names in found] == [expected] * 3
 
 
 def test_a_convolution_is_a_banded_matrix(x64):
@@ -127,6 +185,7 @@ def test_depthwise_is_convolution_with_as_many_groups():
     np.testing.assert_array_equal(depthwise(params, x), grouped(params, x))
 
 
+KEY = jax.random.key(0)
 IMAGE = jnp.zeros((8, 8, 3))
 
 
@@ -141,7 +200,9 @@ IMAGE = jnp.zeros((8, 8, 3))
     ],
 )
 @pytest.mark.parametrize(
-    "layer", [fnn.Conv(4, (3, 3)), fnn.DepthwiseConv((3, 3))], ids=["Conv", "Depthwise"]
+    "layer",
+    [fnn.Conv(4, (3, 3)), fnn.DepthwiseConv((3, 3)), fnn.ConvTranspose(4, (3, 3), padding=3)],
+    ids=["Conv", "DepthwiseConv", "ConvTranspose"],
 )
 def test_inputs_that_do_not_fit(layer, x, error, message):
     params, _ = layer.init(jax.random.key(0), IMAGE)
@@ -173,6 +234,20 @@ def test_inputs_that_do_not_fit(layer, x, error, message):
             lambda: fnn.ConvTranspose(4, (3,), output_padding=1),
             "output_padding must be less than the stride",
         ),
+        (
+            lambda: fnn.ConvTranspose(4, (3,), stride=2, output_padding=(1, 1)),
+            "output_padding must be an integer from 0",
+        ),
+        (
+            lambda: fnn.ConvTranspose(4, (3,), 2, "same", output_padding=1),
+            "no meaning with padding 'same'",
+        ),
+        (
+            lambda: fnn.ConvTranspose(4, (2,), padding=1).init(KEY, jnp.zeros((1, 3))),
+            r"down to nothing: the output would have the size \(0,\)",
+        ),
+        (lambda: fnn.DepthwiseConv((3, 3), 0), "multiplier must be a positive integer"),
+        (lambda: fnn.DepthwiseConv((3, 3), bias="none"), "bias must be one of"),
     ],
 )
 def test_bad_configuration(make, message):

@@ -121,7 +121,9 @@ def test_fitted_stands_in_a_model():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    "make", [lambda x: UnitLength(), *(kind.fit for kind in FITTED)], ids=str
+    "make",
+    [lambda x: UnitLength(), *(kind.fit for kind in FITTED)],
+    ids=["UnitLength", *(kind.__name__ for kind in FITTED)],
 )
 def test_value_prints_compares_hashes_and_pickles(make, dtype):
     value = make(jnp.asarray(ROWS, dtype))
