@@ -1,7 +1,6 @@
 """Convolutions: every combination against plain loops, in every form; laws; errors."""
 
 import functools
-import itertools
 
 import chex
 import jax
@@ -30,19 +29,18 @@ def test_every_form_agrees_with_loops_for_all_options(axes, groups, x64):
     kernel = example((*size, 4 // groups, 8), "float64", seed=2)
     forms = ["native", "ordered", "patches", *(["shifts"] if groups == 4 else [])]
     steps = STEPS if axes < 3 else STEPS[::3]
-    for given_padding, (stride, dilation) in itertools.product(PADDINGS, steps):
-        padding = given_padding[:axes] if type(given_padding) is tuple else given_padding
-        expected = by_loops(
-            np.asarray(x), np.asarray(kernel), stride, dilation, padding, groups
-        )
-        window = slide(size, stride, dilation, padding, spatial)
+    paddings = [p[:axes] if type(p) is tuple else p for p in PADDINGS]
+    options = [(*step, padding) for step in steps for padding in paddings]
 
-        @jax.jit
-        def outputs(x, kernel, window=window):
-            return [convolve(x, kernel, window, groups, form) for form in forms]
+    @jax.jit  # once for all options, because compiling is what takes time
+    def outputs(x, kernel):
+        windows = [slide(size, *option, spatial) for option in options]
+        return [[convolve(x, kernel, w, groups, form) for form in forms] for w in windows]
 
-        for found in outputs(x, kernel):
-            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    for option, found in zip(options, outputs(x, kernel), strict=True):
+        expected = by_loops(np.asarray(x), np.asarray(kernel), *option, groups)
+        for y in found:
+            np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -77,7 +75,10 @@ def test_derivatives_of_the_ordered_form(spatial, size, stride, dilation, paddin
     """For a batch, in both modes, of first and second order, against XLA's own form."""
     window = slide(size, stride, dilation, padding, spatial)
     kernel, xs = example((*size, 2, 3), "float64"), example((2, *spatial, 2), "float64")
-    tangents = example(kernel.shape, "float64", seed=3), example(xs.shape, "float64", seed=4)
+    tangents = (
+        example(kernel.shape, "float64", seed=3),
+        example(xs.shape, "float64", seed=4),
+    )
 
     @functools.partial(jax.jit, static_argnums=0)
     def derivatives(form):
@@ -86,7 +87,9 @@ def test_derivatives_of_the_ordered_form(spatial, size, stride, dilation, paddin
             return jnp.sum(jnp.sin(ys))
 
         gradient = jax.grad(loss, (0, 1))
-        return jax.jvp(loss, (kernel, xs), tangents), jax.jvp(gradient, (kernel, xs), tangents)
+        return jax.jvp(loss, (kernel, xs), tangents), jax.jvp(
+            gradient, (kernel, xs), tangents
+        )
 
     chex.assert_trees_all_close(
         derivatives("ordered"), derivatives("native"), rtol=1e-10, atol=1e-10
@@ -141,22 +144,26 @@ def test_translation_equivariance(shift, seed):
     np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("padding", ["valid", "same", 1, ((1, 0), (0, 1))])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), ((2, 1), (1, 2))])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_transposed_convolution_is_the_adjoint(padding, stride, dilation, groups, x64):
-    options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
-    up = fnn.ConvTranspose(6, (3, 2), bias=False, **options)
-    down = fnn.Conv(4, (3, 2), bias=False, **options)
-    x = example((4, 4, 4), "float64")
-    params, _ = up.init(jax.random.key(0), x)
-    y = example(up(params, x).shape, "float64", seed=3)
-    # The kernel of the convolution: channels and features exchanged, group by group.
-    parts = np.split(np.asarray(params["kernel"]), groups, -1)
-    kernel = np.concatenate([np.swapaxes(part, -1, -2) for part in parts], -1)
-    back = down({"kernel": jnp.asarray(kernel)}, y)
-    assert back.shape == x.shape
-    np.testing.assert_allclose(jnp.vdot(up(params, x), y), jnp.vdot(x, back), rtol=1e-10)
+def test_transposed_convolution_is_the_adjoint(stride, dilation, groups, x64):
+    """⟨up(x), y⟩ = ⟨x, down(y)⟩, the kernel's channels and features being exchanged."""
+    x, kernel = example((4, 4, 4), "float64"), example((3, 2, 4 // groups, 6), "float64")
+    parts = [part.swapaxes(-1, -2) for part in jnp.split(kernel, groups, -1)]
+    exchanged = jnp.concatenate(parts, -1)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def products(padding, x):
+        options = (stride, padding, dilation, groups, False)
+        up, down = fnn.ConvTranspose(6, (3, 2), *options), fnn.Conv(4, (3, 2), *options)
+        z = up({"kernel": kernel}, x)
+        y = jnp.cos(jnp.arange(z.size, dtype=x.dtype)).reshape(z.shape)
+        back = down({"kernel": exchanged}, y)
+        assert back.shape == x.shape
+        return jnp.vdot(z, y), jnp.vdot(x, back)
+
+    for padding in ("valid", "same", 1, ((1, 0), (0, 1))):
+        np.testing.assert_allclose(*products(padding, x), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +192,6 @@ def test_depthwise_is_convolution_with_as_many_groups():
     np.testing.assert_array_equal(depthwise(params, x), grouped(params, x))
 
 
-KEY = jax.random.key(0)
 IMAGE = jnp.zeros((8, 8, 3))
 
 
@@ -196,12 +202,16 @@ IMAGE = jnp.zeros((8, 8, 3))
         (jnp.zeros((8, 8)), ValueError, "if it has no channels, give it one"),
         (jnp.zeros((8, 8, 4)), ValueError, "initialized for x with 3 channels"),
         (jnp.zeros((8, 8, 3), "uint8"), TypeError, "takes floating-point"),
-        (jnp.zeros((2, 8, 3)), ValueError, "larger than x"),
+        (jnp.zeros((2, 8, 3)), ValueError, "larger than x|down to nothing"),
     ],
 )
 @pytest.mark.parametrize(
     "layer",
-    [fnn.Conv(4, (3, 3)), fnn.DepthwiseConv((3, 3)), fnn.ConvTranspose(4, (3, 3), padding=3)],
+    [
+        fnn.Conv(4, (3, 3)),
+        fnn.DepthwiseConv((3, 3)),
+        fnn.ConvTranspose(4, (3, 3), padding=3),
+    ],
     ids=["Conv", "DepthwiseConv", "ConvTranspose"],
 )
 def test_inputs_that_do_not_fit(layer, x, error, message):
@@ -243,7 +253,9 @@ def test_inputs_that_do_not_fit(layer, x, error, message):
             "no meaning with padding 'same'",
         ),
         (
-            lambda: fnn.ConvTranspose(4, (2,), padding=1).init(KEY, jnp.zeros((1, 3))),
+            lambda: fnn.ConvTranspose(4, (2,), padding=1).init(
+                jax.random.key(0), jnp.zeros((1, 3))
+            ),
             r"down to nothing: the output would have the size \(0,\)",
         ),
         (lambda: fnn.DepthwiseConv((3, 3), 0), "multiplier must be a positive integer"),
