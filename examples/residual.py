@@ -30,7 +30,7 @@ def main(depth: int = 44, epochs: int = 8, seed: int = 0) -> dict[str, tuple[flo
             fnn.losses.softmax_cross_entropy,
             fnn.optimizers.Momentum(0.05),
             train,
-            key=fit_key,
+            key=jax.random.fold_in(fit_key, 0),  # the same for both
             epochs=epochs,
             batch_size=64,
             metrics=accuracy,

@@ -70,7 +70,8 @@ def one_run(counts: tuple[int, ...], seed: int) -> dict[int, dict[str, float]]:
         results[count] = {}
         for name, optimizer in OPTIMIZERS.items():
             start = new if name == "scratch" else transferred
-            params, state, _ = fit(few, optimizer, target_key, epochs=100, params=start)
+            key = jax.random.fold_in(target_key, count)  # the same for all three
+            params, state, _ = fit(few, optimizer, key, epochs=100, params=start)
             score = fnn.evaluate(MODEL, params, state, test, ACCURACY)
             results[count][name] = score["accuracy"]
             if name == "frozen":
