@@ -230,8 +230,8 @@ def _located(name: str, layer: Layer, x: PyTree) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not hasattr(error, "layer_path"):
-            error.layer_path = "/".join(path)  # type: ignore[attr-defined]
+        # The innermost layer has said it already.
+        if not any(n.startswith("in layer ") for n in getattr(error, "__notes__", ())):
             error.add_note(
                 f"in layer {'/'.join(path)!r}, {show_layer(layer)}, "
                 f"given x: {checks.describe(x)}"

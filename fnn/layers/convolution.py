@@ -88,7 +88,8 @@ class _Convolution(Layer):
         return y + jnp.expand_dims(bias, tuple(range(y.ndim - bias.ndim)))
 
     def _linear(self, kernel: Array, x: Array) -> Array:
-        raise NotImplementedError
+        """Convolve without the bias."""
+        raise TypeError(f"{type(self).__name__} defines no _linear")
 
 
 class Conv(_Convolution):
