@@ -100,7 +100,7 @@ def test_files_are_short():
     lengths = sorted(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py"))
     assert lengths[-1] <= 400
     assert lengths[len(lengths) // 2] < 200
-    assert len((PACKAGE / "__init__.py").read_text().splitlines()) < 60
+    assert len((PACKAGE / "__init__.py").read_text().splitlines()) < 80
 
 
 def test_no_module_bears_the_name_of_what_it_exports():

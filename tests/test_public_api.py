@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import fnn
+import fnn.per_example
 
 EXPORTS = {
     alias.asname
@@ -17,6 +18,7 @@ EXPORTS = {
 }
 MODULES = [
     fnn,
+    fnn.per_example,  # imported by whom it serves, as it asks more of JAX than the rest
     *(getattr(fnn, name) for name in sorted(EXPORTS) if inspect.ismodule(vars(fnn)[name])),
 ]
 
