@@ -114,7 +114,8 @@ class BatchNorm(Layer):
                 f"{self.axis_name!r}, which is not bound here: "
                 f"fnn.batched(model, {self.axis_name!r}) binds it, and fnn.fit binds "
                 f"'batch'. Per-example gradients do not exist through batch "
-                f"normalization, which couples the examples; use fnn.GroupNorm for those"
+                f"normalization, which couples the examples; use fnn.GroupNorm, or "
+                f"train=False and with it stored statistics"
             ) from error
 
 

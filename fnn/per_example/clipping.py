@@ -11,7 +11,7 @@ from jax import lax
 from fnn import checks, tree
 from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients, gradients
 from fnn.tree import Pattern
-from fnn.types import Array, PyTree
+from fnn.types import Array, Key, PyTree
 from fnn.values import Value
 
 METHODS = ("abadi", "automatic", "normalized")
@@ -23,8 +23,8 @@ class Clipped(NamedTuple):
 
     `gradient` is the sum of the clipped gradients, divided by `normalize_by`, a tree like
     the parameters. `losses`, (B,), `aux` and `norms`, (B,), are before clipping.
-    `clipped` is the share of the examples that count of which some group was clipped, ();
-    `finite`, (B,), is whether loss and norm are.
+    `finite`, (B,), is whether loss and norm are; `counted`, (B,), which examples the sum
+    is of; `clipped`, (), the share of these of which some group was clipped.
     """
 
     gradient: PyTree
@@ -33,6 +33,7 @@ class Clipped(NamedTuple):
     norms: Array
     clipped: Array
     finite: Array
+    counted: Array
 
 
 class ClippedGradient(Value):
@@ -84,7 +85,11 @@ class ClippedGradient(Value):
         checks.positive_integer("memory_budget", self.memory_budget)
 
     def __call__(
-        self, params: PyTree, *batch: PyTree, mask: Array | None = None
+        self,
+        params: PyTree,
+        *batch: PyTree,
+        mask: Array | None = None,
+        key: Key | None = None,
     ) -> Clipped:
         """Compute the clipped gradient of a batch.
 
@@ -93,6 +98,8 @@ class ClippedGradient(Value):
             *batch: Arrays with a leading axis of B examples.
             mask: (B,), booleans: which examples count; by default all. The others, which
                 fill a batch of fixed length, have no part in gradient and share.
+            key: What else may be given to `make_step` draws noise from it; clipping
+                draws none.
 
         Returns:
             The clipped gradient, and what it was made of.
@@ -113,12 +120,13 @@ class ClippedGradient(Value):
         else:
             parts = self._in_microbatches(params, batch, mask, everyone)
         total, losses, aux, norms, touched, finite = parts
+        counted = mask & finite if self.zero_nonfinite else mask
         dtype = losses.dtype
-        share = jnp.sum((touched & mask).astype(dtype)) / jnp.maximum(
-            jnp.sum(mask.astype(dtype)), 1
+        share = jnp.sum((touched & counted).astype(dtype)) / jnp.maximum(
+            jnp.sum(counted.astype(dtype)), 1
         )
         gradient = tree.scale(1 / self.normalize_by, total)
-        return Clipped(gradient, losses, aux, norms, share, finite)
+        return Clipped(gradient, losses, aux, norms, share, finite, counted)
 
     def sensitivity(self, relation: str = "add_or_remove") -> float:
         """Return how much the gradient may change, in norm, between neighbouring batches.
@@ -253,6 +261,8 @@ def clipped_gradient(
     Returns:
         A value that is called `(params, *batch, mask=None)` and gives a `Clipped`. Call
         it inside `jax.jit`. Its method `sensitivity` says what private training needs.
+        `functools.partial(clipped_gradient, max_norm=1.0)` is what `make_step` and `fit`
+        take as their `gradient`.
 
     Raises:
         ValueError: If an option is none of those, or a number is out of range.

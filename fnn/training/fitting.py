@@ -16,7 +16,7 @@ from fnn.optimizers.base import current_learning_rate
 from fnn.training import loop as loops
 from fnn.training.evaluation import check_metrics, means_on_device
 from fnn.training.inputs import on_device
-from fnn.training.objective import Metric, supervised
+from fnn.training.objective import Metric, PerExampleGradient, supervised
 from fnn.training.progress import Display, make_display
 from fnn.training.step import Step, TrainState, make_step
 from fnn.types import Array, GradientTransformation, Key, NDArray, Params, PyTree, State
@@ -47,6 +47,7 @@ def fit(
     metrics: Mapping[str, Metric] | None = None,
     regularizer: Callable[[Params], Array] | None = None,
     augment: Callable[[Key, PyTree], PyTree] | None = None,
+    gradient: PerExampleGradient | None = None,
     params: Params | None = None,
     state: State | None = None,
     progress: bool = True,
@@ -75,6 +76,8 @@ def fit(
         metrics: Further functions like `loss`, by name, to be reported.
         regularizer: A function of the parameters, (), added to the mean loss.
         augment: Changes one input at random in training: `(key, x) -> x`.
+        gradient: In place of the gradient of the mean loss, a transform of the loss of
+            one example; see `make_step`.
         params: Parameters to start from, instead of `model.init`'s.
         state: State to start from, together with `params`.
         progress: Whether to print how training goes.
@@ -82,9 +85,10 @@ def fit(
     Returns:
         `(params, state, history)`. The history has an array, (epochs,), for `"loss"`,
         every metric, `"penalty"` where there is a regularizer, each of these but the
-        penalty with `"val_"` before it where there is validation data, `"learning_rate"`
-        where the optimizer's state holds it, and `"seconds"`. Training figures are
-        averages over the epoch, while the parameters change.
+        penalty with `"val_"` before it where there is validation data, `"clipped"` and
+        `"gradient_norm"` where there is a transform of gradients, `"learning_rate"` where
+        the optimizer's state holds it, and `"seconds"`. Training figures are averages
+        over the epoch, while the parameters change.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -111,7 +115,7 @@ def fit(
     objective = supervised(
         model, loss, metrics=metrics, regularizer=regularizer, augment=augment
     )
-    step = make_step(objective, optimizer)
+    step = make_step(objective, optimizer, gradient=gradient)
     checks.typed_key(key, "fit")
     epochs = checks.positive_integer("epochs", epochs)
     dataset = _dataset(data, batch_size)

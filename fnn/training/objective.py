@@ -1,18 +1,53 @@
 """What training minimizes, as a function of parameters, state, a batch and a key."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from fnn import checks, tree
 from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
+from fnn.per_example.clipping import Clipped
 from fnn.types import Array, Key, Params, PyTree, State
 from fnn.values import Value, show
 
 Metric: TypeAlias = Callable[[Any, Any], Array]
 """From the output and the target of one example to a scalar."""
+REPORTED = ("loss", "penalty", "clipped", "gradient_norm")
+# What the key of a step is folded with to make that of the gradient: no batch is so large
+# that the key of one of its examples is the same.
+GRADIENT_KEY = 2**32 - 1
+
+
+class PerExampleGradient(Protocol):
+    """What `make_step` and `fit` take as `gradient`: a transform of a loss of one example.
+
+    `fnn.per_example.clipped_gradient` and `private_gradient` are, once their arguments
+    are bound by `functools.partial`; so is any function of the same kind.
+
+    Example:
+        >>> import functools
+        >>> clip = functools.partial(fnn.per_example.clipped_gradient, max_norm=1.0)
+        >>> objective = fnn.supervised(fnn.Dense(2), fnn.losses.squared_error)
+        >>> step = fnn.make_step(objective, fnn.optimizers.SGD(0.1), gradient=clip)
+    """
+
+    def __call__(
+        self, loss: Callable[..., Any], *, has_aux: bool
+    ) -> Callable[..., Clipped]:
+        """Return a function that is called `(params, *batch, mask=mask, key=key)`.
+
+        Args:
+            loss: `loss(params, *example) -> (scalar, aux)`.
+            has_aux: True, as the loss returns a pair.
+
+        Returns:
+            A function of the parameters, of arrays with a leading axis of B examples, of
+            booleans (B,), or `None`: which of them count, and of a typed key that is
+            drawn from nowhere else. It gives a `Clipped`.
+        """
 
 
 class Supervised(Value):
@@ -47,10 +82,7 @@ class Supervised(Value):
             mean over the batch.
         """
         x, y, *weights = batch
-        if self.augment is not None:
-            key, augment_key = jax.random.split(key)
-            keys = jax.random.split(augment_key, jax.tree.leaves(x)[0].shape[0])
-            x = jax.vmap(self.augment)(keys, x)
+        x, key = self._augmented(x, key)
         model = batched(self.model)
         outputs, state = model.apply(params, state, x, key=key, train=True)
         loss = mean_over_batch(self.loss, outputs, y, *weights)
@@ -61,6 +93,69 @@ class Supervised(Value):
         for name, metric in self.metrics:
             metrics[name] = mean_over_batch(metric, outputs, y, *weights)
         return loss, (state, metrics)
+
+    def per_example_gradient(
+        self,
+        gradient: PerExampleGradient,
+        params: Params,
+        state: State,
+        batch: tuple[PyTree, ...],
+        key: Key,
+    ) -> tuple[Params, tuple[State, dict[str, Array]]]:
+        """Compute the gradient by a transform of the loss of one example.
+
+        The examples see the same keys as when the objective is called. The regularizer,
+        which sees no example, adds its own gradient afterwards.
+
+        Args:
+            gradient: The transform.
+            params: Parameters of the model.
+            state: State of the model, which must not change in training.
+            batch: `(x, y)` or `(x, y, mask)`; the mask, (B,), holds booleans.
+            key: A typed key.
+
+        Returns:
+            The gradient, a tree like the parameters, and the pair of state and metrics:
+            means over the examples that count, the share of those `"clipped"`, and the
+            mean norm of their gradients.
+
+        Raises:
+            TypeError: If the weights are not booleans.
+            ValueError: If the model couples the examples, or changes its state.
+        """
+        x, y, *weights = batch
+        mask = _as_mask(*weights)
+        gradient_key = jax.random.fold_in(key, GRADIENT_KEY)
+        x, key = self._augmented(x, key)
+        keys = jax.random.split(key, checks.leading_length(x, "x"))
+
+        def loss(
+            params: Params, x: PyTree, y: PyTree, key: Key
+        ) -> tuple[Array, dict[str, Array]]:
+            output, new = self.model.apply(params, state, x, key=key, train=True)
+            _check_kept(state, new)
+            value = self.loss(output, y)
+            return value, {name: metric(output, y) for name, metric in self.metrics}
+
+        compute = gradient(loss, has_aux=True)
+        result = compute(params, x, y, keys, mask=mask, key=gradient_key)
+        grads, metrics = result.gradient, {"loss": _mean(result.losses, result.counted)}
+        if self.regularizer is not None:
+            metrics["penalty"], penalty_grads = jax.value_and_grad(self.regularizer)(params)
+            grads = tree.add(grads, penalty_grads)
+        for name, values in result.aux.items():
+            metrics[name] = _mean(values, result.counted)
+        metrics["clipped"] = result.clipped
+        metrics["gradient_norm"] = _mean(result.norms, result.counted)
+        return grads, (state, metrics)
+
+    def _augmented(self, x: PyTree, key: Key) -> tuple[PyTree, Key]:
+        """Return the inputs, changed at random where training does so, and a key."""
+        if self.augment is None:
+            return x, key
+        key, augment_key = jax.random.split(key)
+        keys = jax.random.split(augment_key, checks.leading_length(x, "x"))
+        return jax.vmap(self.augment)(keys, x), key
 
 
 def supervised(
@@ -87,7 +182,8 @@ def supervised(
 
     Raises:
         TypeError: If the model is batched already, or is no layer.
-        ValueError: If a metric is named `"loss"` or `"penalty"`.
+        ValueError: If a metric is named `"loss"`, `"penalty"`, `"clipped"` or
+            `"gradient_norm"`.
 
     Example:
         >>> objective = fnn.supervised(fnn.Dense(1), fnn.losses.squared_error)
@@ -99,7 +195,7 @@ def supervised(
     """
     check_model(model)
     pairs = tuple((metrics or {}).items())
-    if reserved := {"loss", "penalty"} & set(dict(pairs)):
+    if reserved := set(REPORTED) & set(dict(pairs)):
         raise ValueError(f"metrics can't be named {sorted(reserved)}: fnn reports those")
     return Supervised(model, loss, pairs, regularizer, augment)
 
@@ -126,7 +222,36 @@ def mean_over_batch(
             f"a loss or metric must give one number for one example; "
             f"{show(metric)} gives an array of shape {values.shape[1:]}"
         )
+    return _mean(values, weights)
+
+
+def _mean(values: Array, weights: Array | None) -> Array:
+    """Return the weighted mean; what has weight 0 may be NaN."""
     if weights is None:
         return jnp.mean(values)
     weights = weights.astype(values.dtype)
-    return jnp.sum(weights * values) / jnp.sum(weights)
+    return jnp.sum(jnp.where(weights == 0, 0, weights * values)) / jnp.sum(weights)
+
+
+def _as_mask(weights: Array | None = None) -> Array | None:
+    """Return the weights of a batch as what they are for gradients of single examples."""
+    if weights is not None and weights.dtype != bool:
+        raise TypeError(
+            f"per-example gradients need weights that are booleans, which examples count; "
+            f"got {checks.describe(weights)}; weight the loss itself instead"
+        )
+    return weights
+
+
+def _check_kept(state: State, new: State) -> None:
+    """Raise unless a model hands its state on as it got it."""
+    old = tree.flatten(state)
+    for path, leaf in tree.flatten(new).items():
+        if leaf is not old.get(path):
+            layer = path.rpartition("/")[0]
+            where = f"layer {layer!r}" if layer else "the model"
+            raise ValueError(
+                f"per-example gradients need a model whose state stays as it is in "
+                f"training, and {where} changes {path!r}; use a layer without state, such "
+                f"as fnn.GroupNorm, or apply it with train=False, by its stored statistics"
+            )
