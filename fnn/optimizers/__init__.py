@@ -11,7 +11,9 @@ from fnn.optimizers.averaging import PolyakAverage as PolyakAverage
 from fnn.optimizers.base import Optimizer as Optimizer
 from fnn.optimizers.base import apply_updates as apply_updates
 from fnn.optimizers.base import current_learning_rate as current_learning_rate
+from fnn.optimizers.base import current_loss_scale as current_loss_scale
 from fnn.optimizers.base import frozen_mask as frozen_mask
+from fnn.optimizers.base import skipped_steps as skipped_steps
 from fnn.optimizers.composition import ByPath as ByPath
 from fnn.optimizers.composition import Chain as Chain
 from fnn.optimizers.composition import Frozen as Frozen
@@ -21,6 +23,7 @@ from fnn.optimizers.gradient_descent import Nesterov as Nesterov
 from fnn.optimizers.layerwise import LAMB as LAMB
 from fnn.optimizers.layerwise import Muon as Muon
 from fnn.optimizers.line_search import backtracking as backtracking
+from fnn.optimizers.loss_scaling import DynamicLossScale as DynamicLossScale
 from fnn.optimizers.moments import Adam as Adam
 from fnn.optimizers.moments import AdaMax as AdaMax
 from fnn.optimizers.moments import AdamW as AdamW

@@ -74,12 +74,58 @@ def current_learning_rate(opt_state: Any) -> Array | None:
         >>> current_learning_rate(adam.init({"w": jax.numpy.ones(1)}))
         Array(0.001, dtype=float32)
     """
-    rates = [
-        leaf
+    rates = _leaves_named("learning_rate", opt_state)
+    return rates[-1][1] if rates else None
+
+
+def current_loss_scale(opt_state: Any) -> Array | None:
+    """Return by what the next objective is to be multiplied: what `DynamicLossScale` asks.
+
+    A state of any other optimizer gives `None`.
+
+    Raises:
+        ValueError: If `DynamicLossScale` is inside of another optimizer, which would get
+            gradients that are not divided by the scale.
+
+    Example:
+        >>> sgd = fnn.optimizers.SGD(0.1)
+        >>> optimizer = fnn.optimizers.DynamicLossScale(sgd, initial=1024.0)
+        >>> current_loss_scale(optimizer.init({"w": jax.numpy.ones(1)}))
+        Array(1024., dtype=float32)
+    """
+    scales = _leaves_named("loss_scale", opt_state)
+    if any(len(path) > 1 for path, _ in scales):
+        raise ValueError(
+            "DynamicLossScale must be the outermost optimizer, because others need "
+            "gradients that are divided by the scale: DynamicLossScale(Chain(...))"
+        )
+    return scales[0][1] if scales else None
+
+
+def skipped_steps(opt_state: Any) -> Array | None:
+    """Return how many steps `DynamicLossScale` has skipped, from its state.
+
+    A state of any other optimizer gives `None`.
+
+    Example:
+        >>> optimizer = fnn.optimizers.DynamicLossScale(fnn.optimizers.SGD(0.1))
+        >>> params = {"w": jax.numpy.ones(1)}
+        >>> overflow = {"w": jax.numpy.array([jax.numpy.inf])}
+        >>> _, opt_state = optimizer.update(overflow, optimizer.init(params))
+        >>> skipped_steps(opt_state)
+        Array(1, dtype=int32)
+    """
+    counts = _leaves_named("skipped", opt_state)
+    return counts[-1][1] if counts else None
+
+
+def _leaves_named(name: str, opt_state: Any) -> list[tuple[Any, Array]]:
+    """Return the leaves, with their paths, that are fields of this name."""
+    return [
+        (path, leaf)
         for path, leaf in jax.tree.leaves_with_path(opt_state)
-        if path and getattr(path[-1], "name", None) == "learning_rate"
+        if path and getattr(path[-1], "name", None) == name
     ]
-    return rates[-1] if rates else None
 
 
 def frozen_mask(optimizer: GradientTransformation, params: PyTree) -> PyTree:

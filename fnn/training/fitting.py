@@ -12,8 +12,9 @@ import numpy as np
 
 from fnn import checks
 from fnn.layers.base import Layer
-from fnn.optimizers.base import current_learning_rate
+from fnn.optimizers.base import current_learning_rate, skipped_steps
 from fnn.training import loop as loops
+from fnn.training.accumulation import check_divisible
 from fnn.training.evaluation import check_metrics, means_on_device
 from fnn.training.inputs import on_device
 from fnn.training.objective import Metric, PerExampleGradient, supervised
@@ -48,6 +49,7 @@ def fit(
     regularizer: Callable[[Params], Array] | None = None,
     augment: Callable[[Key, PyTree], PyTree] | None = None,
     gradient: PerExampleGradient | None = None,
+    accumulate: int = 1,
     params: Params | None = None,
     state: State | None = None,
     progress: bool = True,
@@ -78,6 +80,8 @@ def fit(
         augment: Changes one input at random in training: `(key, x) -> x`.
         gradient: In place of the gradient of the mean loss, a transform of the loss of
             one example; see `make_step`.
+        accumulate: Into how many microbatches a batch is split to save memory; see
+            `make_step`.
         params: Parameters to start from, instead of `model.init`'s.
         state: State to start from, together with `params`.
         progress: Whether to print how training goes.
@@ -87,14 +91,15 @@ def fit(
         every metric, `"penalty"` where there is a regularizer, each of these but the
         penalty with `"val_"` before it where there is validation data, `"clipped"` and
         `"gradient_norm"` where there is a transform of gradients, `"learning_rate"` where
-        the optimizer's state holds it, and `"seconds"`. Training figures are averages
-        over the epoch, while the parameters change.
+        the optimizer's state holds it, `"skipped"`, how many steps a `DynamicLossScale`
+        has skipped by then, and `"seconds"`. Training figures are averages over the
+        epoch, while the parameters change.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If data is empty, differs in length or is not finite, if the model,
-            the loss or a metric refuses it, or if there are fewer examples than
-            `batch_size`.
+            the loss or a metric refuses it, if there are fewer examples than
+            `batch_size`, or if `accumulate` does not divide it.
 
     Example:
         >>> x = jax.numpy.linspace(-1, 1, 64)[:, None]
@@ -115,10 +120,11 @@ def fit(
     objective = supervised(
         model, loss, metrics=metrics, regularizer=regularizer, augment=augment
     )
-    step = make_step(objective, optimizer, gradient=gradient)
+    step = make_step(objective, optimizer, gradient=gradient, accumulate=accumulate)
     checks.typed_key(key, "fit")
     epochs = checks.positive_integer("epochs", epochs)
     dataset = _dataset(data, batch_size)
+    check_divisible(dataset.batch_size, step.accumulate)
     measured = {"loss": loss, **metrics}
 
     init_key, order_key, step_key = jax.random.split(key, 3)
@@ -215,6 +221,9 @@ def _row(
     rate = current_learning_rate(carry.train_state.opt_state)
     if rate is not None:
         row["learning_rate"] = float(rate)
+    skipped = skipped_steps(carry.train_state.opt_state)
+    if skipped is not None:
+        row["skipped"] = int(skipped)
     return row | {"seconds": time.perf_counter() - began}
 
 

@@ -10,6 +10,7 @@ from fnn import checks, tree
 from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
 from fnn.per_example.clipping import Clipped
+from fnn.training.accumulation import count
 from fnn.types import Array, Key, Params, PyTree, State
 from fnn.values import Value, show
 
@@ -156,6 +157,11 @@ class Supervised(Value):
         key, augment_key = jax.random.split(key)
         keys = jax.random.split(augment_key, checks.leading_length(x, "x"))
         return jax.vmap(self.augment)(keys, x), key
+
+    def weight(self, batch: tuple[PyTree, ...]) -> Array:
+        """Return Σᵢ wᵢ of a batch, (): by what its mean counts among those of others."""
+        x, _, *weights = batch
+        return jnp.sum(weights[0], dtype=jnp.result_type(float)) if weights else count(x)
 
 
 def supervised(

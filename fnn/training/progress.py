@@ -48,12 +48,13 @@ def format_row(row: dict[str, float]) -> str:
         >>> format_row({"loss": 0.12345, "learning_rate": 0.001, "seconds": 1.0})
         'loss 0.1235  learning_rate 1.0e-03'
     """
-    shown = (
-        f"{name} {value:.1e}" if name == "learning_rate" else f"{name} {value:.4f}"
-        for name, value in row.items()
-        if name != "seconds"
-    )
-    return "  ".join(shown)
+
+    def shown(name: str, value: float) -> str:
+        if isinstance(value, int):
+            return f"{name} {value}"
+        return f"{name} {value:.1e}" if name == "learning_rate" else f"{name} {value:.4f}"
+
+    return "  ".join(shown(*item) for item in row.items() if item[0] != "seconds")
 
 
 class _Silent:

@@ -1,5 +1,6 @@
 """One step of training, as a pure function of a state and a batch."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optimizers.base import apply_updates, check_optimizer
+from fnn.optimizers.base import apply_updates, check_optimizer, current_loss_scale
+from fnn.training.accumulation import Gradient, accumulated, count
 from fnn.training.objective import PerExampleGradient
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import Value, show
@@ -59,23 +61,37 @@ class Step(Value):
     objective: Callable[..., Any]
     optimizer: Any
     gradient: PerExampleGradient | None = None
+    accumulate: int = 1
 
     def __call__(
         self, train_state: TrainState, batch: PyTree
     ) -> tuple[TrainState, dict[str, Array]]:
         """Return the state after one step, and the metrics of the batch before it."""
         params, state, opt_state, key, step = train_state
+        gradient = self._gradient(current_loss_scale(opt_state))
         step_key = jax.random.fold_in(key, step)
-        grads, (state, metrics) = self._gradient(params, state, batch, step_key)
+        grads, (state, metrics) = gradient(params, state, batch, step_key)
         updates, opt_state = self.optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
         return TrainState(params, state, opt_state, key, step + 1), metrics
 
-    def _gradient(self, *arguments: Any) -> tuple[Params, tuple[State, dict[str, Array]]]:
-        if self.gradient is None:
-            return jax.grad(self.objective, has_aux=True)(*arguments)
+    def _gradient(self, loss_scale: Array | None) -> Gradient:
+        """Return what computes the gradients that the optimizer asks for."""
         objective: Any = self.objective
-        return objective.per_example_gradient(self.gradient, *arguments)
+        if self.gradient is not None:
+            if loss_scale is not None:
+                raise ValueError(
+                    "gradient can't be had with DynamicLossScale, which would scale what "
+                    "is clipped; compute in bfloat16, which needs no scale"
+                )
+            return functools.partial(objective.per_example_gradient, self.gradient)
+        if loss_scale is not None:
+            objective = _scaled(objective, loss_scale)
+        gradient: Gradient = jax.grad(objective, has_aux=True)
+        if self.accumulate == 1:
+            return gradient
+        weight = getattr(self.objective, "weight", count)
+        return accumulated(gradient, self.accumulate, weight)
 
 
 def make_step(
@@ -83,26 +99,40 @@ def make_step(
     optimizer: GradientTransformation,
     *,
     gradient: PerExampleGradient | None = None,
+    accumulate: int = 1,
 ) -> Step:
     """Make the pure function `(train_state, batch) -> (train_state, metrics)`.
 
     Args:
         objective: Called `(params, state, batch, key)`; returns
             `(objective, (state, metrics))`, as what `supervised` makes does.
-        optimizer: fnn's or Optax's.
+        optimizer: fnn's or Optax's. The scale of a `DynamicLossScale` multiplies the
+            objective.
         gradient: In place of the gradient of the mean loss, a transform of the loss of
             one example, such as `functools.partial(fnn.per_example.clipped_gradient,
             max_norm=1.0, normalize_by=64)`. The objective must have a method
             `per_example_gradient`, as what `supervised` makes does; the weights of a
             batch are then booleans. The step also reports `"clipped"`, the share of the
             examples that were, and `"gradient_norm"`, the mean norm before.
+        accumulate: Into how many microbatches, run one after the other, a batch is split
+            to save memory. Gradients and metrics are means over all examples, as without,
+            but layers that couple the examples, like `BatchNorm`, see a microbatch, and
+            random ones have other keys. Microbatches weigh the same, unless the objective
+            has a method `weight(batch)`, as what `supervised` makes does.
 
     Returns:
-        A value; `jax.jit` it, or call it inside your own loop.
+        A value; `jax.jit` it, or call it inside your own loop. Where nothing else needs
+        the state before the step, `jax.jit(step, donate_argnums=0)` lets the new one take
+        its memory. That deletes the arrays of the old one, and with them the parameters
+        that `TrainState.create` was given: go on with `train_state.params`, and give
+        `jax.tree.map(jax.numpy.copy, params)` where they must live on. No array may be in
+        the state twice.
 
     Raises:
         TypeError: If the optimizer is none, or the objective has no gradients of single
             examples where `gradient` asks for them.
+        ValueError: If `accumulate` is not a positive integer, or not 1 where there is a
+            `gradient`; from the step, if it does not divide the number of examples.
 
     Example:
         >>> model, adam = fnn.Dense(1), fnn.optimizers.Adam(0.1)
@@ -110,7 +140,7 @@ def make_step(
         >>> params, state = model.init(jax.random.key(0), x[0])
         >>> train_state = fnn.TrainState.create(params, state, adam, key=jax.random.key(1))
         >>> objective = fnn.supervised(model, fnn.losses.squared_error)
-        >>> step = jax.jit(fnn.make_step(objective, adam))
+        >>> step = jax.jit(fnn.make_step(objective, adam), donate_argnums=0)
         >>> for _ in range(200):
         ...     train_state, metrics = step(train_state, (x, y))
         >>> print(f"{metrics['loss']:.4f}")
@@ -122,4 +152,18 @@ def make_step(
             f"gradient needs an objective with a method per_example_gradient, such as "
             f"fnn.supervised makes; got {show(objective)}"
         )
-    return Step(objective, optimizer, gradient)
+    accumulate = checks.positive_integer("accumulate", accumulate)
+    if gradient is not None and accumulate > 1:
+        raise ValueError(
+            f"accumulate={accumulate} can't be had with gradient, which splits batches "
+            f"itself: give microbatch to fnn.per_example.clipped_gradient"
+        )
+    return Step(objective, optimizer, gradient, accumulate)
+
+
+def _scaled(objective: Callable[..., Any], scale: Array) -> Callable[..., Any]:
+    def scaled(*arguments: Any) -> tuple[Array, Any]:
+        value, aux = objective(*arguments)
+        return scale.astype(value.dtype) * value, aux
+
+    return scaled

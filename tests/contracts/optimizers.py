@@ -149,6 +149,11 @@ OPTIMIZERS = {
         lambda: updates.lookahead(updates.adam(), 4, 0.3),
         lambda rate: optimizers.Lookahead(optimizers.SGD(rate)),
     ),
+    "DynamicLossScale": OptimizerRow(
+        lambda: optimizers.DynamicLossScale(optimizers.Momentum(0.1), 64.0, 30, 4.0),
+        lambda: updates.dynamic_loss_scale(updates.momentum("rate_inside"), 64, 30, 4),
+        lambda rate: optimizers.DynamicLossScale(optimizers.SGD(rate), initial=1.0),
+    ),
 }
 
 NEEDS_PARAMS = {

@@ -222,6 +222,19 @@ def by_path(*rules):
         g, w = yield update
 
 
+def dynamic_loss_scale(inner, scale, period, factor=2.0):
+    """No gradient overflows here."""
+    next(inner)
+    g, w = yield
+    t = 0
+    while True:
+        update = inner.send((g / scale, w))
+        t += 1
+        if t % period == 0:
+            scale *= factor
+        g, w = yield update
+
+
 def lookahead(inner, period, slow_rate):
     next(inner)
     g, w = yield

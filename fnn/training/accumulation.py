@@ -1,0 +1,92 @@
+"""Gradients of a large batch, computed piece by piece."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, tree
+from fnn.types import Array, Key, Params, PyTree, State, wide
+
+Gradient: TypeAlias = Callable[
+    [Params, State, PyTree, Key], tuple[PyTree, tuple[State, dict[str, Array]]]
+]
+"""Of `(params, state, batch, key)`: gradients, and the pair of new state and metrics."""
+
+
+def accumulated(
+    gradient: Gradient, times: int, weight: Callable[[PyTree], Array]
+) -> Gradient:
+    """Return Σᵢ wᵢ gradient(batchᵢ) / Σᵢ wᵢ, over `times` microbatches of a batch.
+
+    They are run one after the other, so that only one at a time takes memory. The state
+    passes from each to the next, each has a key of its own, and metrics are averaged as
+    the gradients are. What has no weight counts nowhere, even where it is not finite.
+    """
+
+    def whole(
+        params: Params, state: State, batch: PyTree, key: Key
+    ) -> tuple[PyTree, tuple[State, dict[str, Array]]]:
+        microbatches = split(batch, times)
+        weights = jax.vmap(weight)(microbatches)
+        shares = weights / jnp.sum(weights)
+
+        def add(
+            carry: tuple[PyTree, State], part: tuple[PyTree, Array, Key]
+        ) -> tuple[tuple[PyTree, State], dict[str, Array]]:
+            (total, state), (microbatch, share, key) = carry, part
+            grads, (state, metrics) = gradient(params, state, microbatch, key)
+            return (tree.add(total, _portion(share, grads)), state), metrics
+
+        start = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params), state
+        parts = microbatches, shares, jax.random.split(key, times)
+        (total, state), metrics = jax.lax.scan(add, start, parts)
+        grads = jax.tree.map(lambda t, p: t.astype(p.dtype), total, params)
+        means = jax.tree.map(
+            lambda m: jax.vmap(_portion)(shares, m).sum(0).astype(m.dtype), metrics
+        )
+        return grads, (state, means)
+
+    return whole
+
+
+def count(batch: PyTree) -> Array:
+    """Return the number of examples of a batch, ()."""
+    return jnp.asarray(float(checks.leading_length(batch, "a batch")))
+
+
+def split(batch: PyTree, times: int) -> PyTree:
+    """Return a batch as so many microbatches, which are a new leading axis.
+
+    Number i has the examples i, i + times, i + 2 times, …, so that where a batch is
+    spread over devices, each of its microbatches is as well.
+
+    Example:
+        >>> split(jax.numpy.arange(6), 2)
+        Array([[0, 2, 4], [1, 3, 5]], dtype=int32)
+    """
+    size = checks.leading_length(batch, "a batch")
+    check_divisible(size, times)
+    return jax.tree.map(
+        lambda a: a.reshape(size // times, times, *a.shape[1:]).swapaxes(0, 1), batch
+    )
+
+
+def check_divisible(size: int, times: int) -> None:
+    """Raise unless so many examples can be split into so many microbatches."""
+    if size % times:
+        raise ValueError(
+            f"accumulate={times} microbatches can't be made of a batch of {size} "
+            f"examples: it must be a multiple of {times}"
+        )
+
+
+def _portion(share: Array, values: PyTree) -> Any:
+    """Return share · values in wide dtypes; zeros where the share is 0."""
+
+    def portion(value: Array) -> Array:
+        value = value.astype(wide(value.dtype))
+        return jnp.where(share > 0, share.astype(value.dtype) * value, 0)
+
+    return jax.tree.map(portion, values)
