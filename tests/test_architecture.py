@@ -18,7 +18,7 @@ FLOORS = [
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 CORE = {"jax", "numpy"}
-EXTRAS = {"matplotlib", "rich", "sklearn"}
+EXTRAS = {"dp_accounting", "matplotlib", "rich", "sklearn"}
 
 FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 

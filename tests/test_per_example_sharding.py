@@ -23,6 +23,11 @@ params_everywhere = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
 for x, y in zip(*map(jax.tree.leaves, (clip(params, *batch),
                                        clip(params_everywhere, *spread)))):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+private = jax.jit(per_example.private_gradient(loss, 1.0, 2.0, normalize_by=1.0))
+key = jax.random.key(5)
+for x, y in zip(*map(jax.tree.leaves, (private(params, *batch, key=key),
+                                       private(params_everywhere, *spread, key=key)))):
+    np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 print(len(jax.devices()))
 """
 

@@ -89,6 +89,7 @@ def test_importing_needs_nothing_but_jax_and_numpy():
     code = (
         "import sys, jax, fnn;"
         "extras = {'matplotlib', 'rich', 'sklearn', 'chex', 'optax', 'flax'};"
+        "extras |= {'dp_accounting'};"
         "print(sorted(extras & set(sys.modules)), len(jax.live_arrays()))"
     )
     result = subprocess.run(

@@ -14,6 +14,9 @@ from fnn.data.datasets import mnist as mnist
 from fnn.data.idx import read_idx as read_idx
 from fnn.data.mixing import CutMix as CutMix
 from fnn.data.mixing import Mixup as Mixup
+from fnn.data.poisson import PoissonSample as PoissonSample
+from fnn.data.poisson import poisson_sample as poisson_sample
+from fnn.data.poisson import poisson_size as poisson_size
 from fnn.data.preprocessing import Center as Center
 from fnn.data.preprocessing import MinMax as MinMax
 from fnn.data.preprocessing import Standardize as Standardize

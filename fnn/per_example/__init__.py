@@ -5,6 +5,10 @@ the cotangent that came back. Norms, clipped sums, inner products and moments of
 them follow from these factors, which one backward pass computes anyway.
 """
 
+from fnn.per_example.accounting import (
+    calibrate_noise_multiplier as calibrate_noise_multiplier,
+)
+from fnn.per_example.accounting import epsilon as epsilon
 from fnn.per_example.checking import Check as Check
 from fnn.per_example.checking import check as check
 from fnn.per_example.clipping import Clipped as Clipped
@@ -12,6 +16,8 @@ from fnn.per_example.clipping import ClippedGradient as ClippedGradient
 from fnn.per_example.clipping import clipped_gradient as clipped_gradient
 from fnn.per_example.factored import FactoredGradients as FactoredGradients
 from fnn.per_example.factored import gradients as gradients
+from fnn.per_example.privacy import PrivateGradient as PrivateGradient
+from fnn.per_example.privacy import private_gradient as private_gradient
 from fnn.per_example.report import Explanation as Explanation
 from fnn.per_example.statistics import NoiseScale as NoiseScale
 from fnn.per_example.statistics import directional_derivatives as directional_derivatives

@@ -22,9 +22,10 @@ class Clipped(NamedTuple):
     """What a clipped gradient returns, for a batch of B examples and K groups of leaves.
 
     `gradient` is the sum of the clipped gradients, divided by `normalize_by`, a tree like
-    the parameters. `losses`, (B,), `aux` and `norms`, (B,), are before clipping.
-    `finite`, (B,), is whether loss and norm are; `counted`, (B,), which examples the sum
-    is of; `clipped`, (), the share of these of which some group was clipped.
+    the parameters; of a private gradient, with its noise. `losses`, (B,), `aux` and
+    `norms`, (B,), are before clipping. `finite`, (B,), is whether loss and norm are;
+    `counted`, (B,), which examples the sum is of; `clipped`, (), the share of these of
+    which some group was clipped.
     """
 
     gradient: PyTree

@@ -1,0 +1,112 @@
+"""Batches in which every example is with the same probability, independently."""
+
+import bisect
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.types import Array, Key
+
+WORD = 2**32
+
+
+class PoissonSample(NamedTuple):
+    """What `poisson_sample` returns, of a fixed length.
+
+    `indices`, (size,), int32, are of the examples that were drawn, in ascending order,
+    and beyond them 0; `mask`, (size,), says which were; `overflow`, (), int32, is how many
+    were drawn and left out because they are more than `size`.
+    """
+
+    indices: Array
+    mask: Array
+    overflow: Array
+
+
+def poisson_sample(key: Key, examples: int, rate: float, size: int) -> PoissonSample:
+    """Draw a batch that holds each example with probability `rate`, independently.
+
+    Private training samples so, as its guarantee is stronger for it. The number of
+    examples drawn is random, its mean examples · rate; the arrays have a fixed length, and
+    a mask. What exceeds it is left out, those of the highest index first, and counted;
+    `poisson_size` gives a length that is hardly ever exceeded.
+
+    Source: Mironov et al. 2019, "Rényi differential privacy of the sampled Gaussian
+    mechanism".
+
+    Args:
+        key: A typed key.
+        examples: How many examples there are.
+        rate: The probability of each, above 0 and at most 1; rounded down to a multiple
+            of 2⁻³².
+        size: The length of the batch.
+
+    Returns:
+        Indices, mask, and the number of examples that were left out.
+
+    Raises:
+        ValueError: If `examples` or `size` is no positive integer, or the rate is out of
+            range.
+
+    Example:
+        >>> batch = fnn.data.poisson_sample(jax.random.key(0), 1000, 0.004, size=8)
+        >>> print(batch.indices, batch.mask.sum(), batch.overflow)
+        [288 428 526 561 699 954   0   0] 6 0
+    """
+    checks.typed_key(key, "poisson_sample")
+    checks.positive_integer("examples", examples)
+    checks.positive_integer("size", size)
+    _check_rate(rate)
+    words = jax.random.bits(key, (examples,), jnp.uint32)
+    drawn = words <= jnp.uint32(int(rate * WORD) - 1)
+    count = jnp.sum(drawn.astype(jnp.int32))
+    (indices,) = jnp.nonzero(drawn, size=size, fill_value=0)
+    mask = jnp.arange(size, dtype=jnp.int32) < count
+    return PoissonSample(indices.astype(jnp.int32), mask, jnp.maximum(count - size, 0))
+
+
+def poisson_size(examples: int, rate: float, overflow: float = 1e-12) -> int:
+    """Return a length of batches that `poisson_sample` exceeds with small probability.
+
+    By Chernoff's bound, P(more than m of n) ≤ exp(-n KL((m + 1) / n ‖ rate)).
+
+    Args:
+        examples: How many examples there are, n.
+        rate: The probability of each, above 0 and at most 1.
+        overflow: The probability that one batch is allowed.
+
+    Returns:
+        The least m, at most n, for which the bound is at most `overflow`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> fnn.data.poisson_size(60_000, 1 / 240)  # 250 on average
+        376
+    """
+    checks.positive_integer("examples", examples)
+    _check_rate(rate)
+    checks.between("overflow", overflow, 0, 1)
+    target = math.inf if overflow == 0 else -math.log(overflow)
+
+    def rare(size: int) -> bool:
+        share = (size + 1) / examples
+        return share > rate and examples * _divergence(share, rate) >= target
+
+    return bisect.bisect_left(range(examples), True, lo=1, key=rare)
+
+
+def _check_rate(rate: float) -> None:
+    checks.between("rate", rate, 1 / WORD, 1)
+
+
+def _divergence(p: float, q: float) -> float:
+    """Return the Kullback-Leibler divergence of coins with probabilities p and q."""
+    if q == 1:
+        return 0.0 if p == 1 else math.inf
+    inside = p * math.log(p / q)
+    return inside if p == 1 else inside + (1 - p) * math.log((1 - p) / (1 - q))
