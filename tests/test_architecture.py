@@ -11,14 +11,14 @@ FLOORS = [
     {"types", "values"},
     {"checks"},
     {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
-    {"layers.base", "layers.combinators", "regularizers"},
+    {"layers.base", "layers.combinators", "regularizers", "checkpoint"},
     {"layers", "optimizers", "per_example"},
     {"models", "training", "inspection"},
     {"search", "plots"},
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 CORE = {"jax", "numpy"}
-EXTRAS = {"dp_accounting", "matplotlib", "rich", "sklearn"}
+EXTRAS = {"dp_accounting", "matplotlib", "orbax", "rich", "sklearn"}
 
 FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 

@@ -1,0 +1,8 @@
+"""Checkpoints: trees of arrays in files that are whole or not there, and verified."""
+
+from fnn.checkpoint.errors import CorruptedError as CorruptedError
+from fnn.checkpoint.files import load as load
+from fnn.checkpoint.files import metadata as metadata
+from fnn.checkpoint.files import save as save
+from fnn.checkpoint.series import Checkpointer as Checkpointer
+from fnn.checkpoint.series import Restored as Restored

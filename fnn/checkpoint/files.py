@@ -1,0 +1,259 @@
+"""One tree in one file."""
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fnn import checks
+from fnn.checkpoint.atomic import write_atomically
+from fnn.checkpoint.errors import CorruptedError
+from fnn.checkpoint.leaves import (
+    Snapshot,
+    by_path,
+    check_fit,
+    describe_leaf,
+    restore_leaf,
+    take_snapshot,
+    wrap,
+)
+from fnn.checkpoint.safetensors import HEADER_DIGEST, Entry, Reader, encode, open_reader
+from fnn.tree import Pattern, flatten, map_with_path, match
+from fnn.types import PyTree
+
+RESERVED = "fnn."
+GENERATORS = f"{RESERVED}generators"
+
+
+def save(
+    path: str | PathLike[str], tree: PyTree, *, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write a tree of arrays to one file in the safetensors format.
+
+    Every leaf is stored under its path, such as `params/dense_0/kernel`; typed keys as
+    their data, with the name of their generator among the metadata. Any program that
+    reads safetensors reads the file; it also has a SHA-256 digest, which `load` verifies.
+
+    The file is there as a whole or not at all: it is written beside its place, brought to
+    the disk, and then renamed. A file that was there is replaced, and unharmed if writing
+    fails or is killed.
+
+    Args:
+        path: Of the file, in a folder that exists.
+        tree: A pytree of JAX and NumPy arrays and typed keys. Of an array on several
+            devices the whole is written.
+        metadata: Anything else, by name, that JSON can express.
+
+    Raises:
+        TypeError: If a leaf is no array, such as a Python number, or has a dtype that the
+            format lacks, or if metadata can't be expressed in JSON.
+        ValueError: If two leaves have one path, a name is reserved, or an array is spread
+            over several processes.
+        OSError: If the file can't be written: there is no such folder, the disk is full.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> params = {"dense_0": {"bias": jax.numpy.zeros(2)}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "weights.safetensors")
+        ...     fnn.checkpoint.save(path, params, metadata={"epoch": 3})
+        ...     fnn.checkpoint.load(path, params)
+        ...     fnn.checkpoint.metadata(path)
+        {'dense_0': {'bias': Array([0., 0.], dtype=float32)}}
+        {'epoch': 3}
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is not a folder; make it first")
+    texts = encode_metadata(metadata or {})
+    write(path, take_snapshot(tree, copy=False), texts)
+
+
+def load(
+    path: str | PathLike[str],
+    template: PyTree = None,
+    *,
+    partial: Pattern | None = None,
+    expected: Mapping[str, Any] | None = None,
+    verify: bool = True,
+) -> PyTree:
+    """Read a tree of arrays from a file in the safetensors format.
+
+    Args:
+        path: Of the file.
+        template: A pytree of the structure, shapes and dtypes that are expected, made of
+            arrays, `jax.ShapeDtypeStruct`s, or both. In place of a NumPy array comes a
+            NumPy array, in place of any other leaf a JAX array, on the devices of that
+            leaf. Without a template, NumPy arrays and typed keys come in nested dicts,
+            whose names are the parts of the stored names between slashes.
+        partial: A glob, or a tuple of them, on the paths of the template: only leaves
+            that match are read, the others stay the template's, and the file may have
+            more than the template.
+        expected: Entries that the metadata must have, such as the `repr` of a model.
+        verify: Whether to demand a digest, and verify it. Files of other programs, which
+            have none, are read with `verify=False`.
+
+    Raises:
+        CorruptedError: If the file is truncated, damaged, or not in the format.
+        ValueError: If it lacks a leaf of the template, has another, or one of another
+            shape or dtype (all are listed, by path); if the metadata are not those
+            expected; or if a glob matches no leaf.
+        OSError: If the file can't be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> params = {"body": jax.numpy.full(2, 7.0), "head": jax.numpy.zeros(1)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "weights.safetensors")
+        ...     fnn.checkpoint.save(path, params)
+        ...     new = {"body": jax.numpy.zeros(2), "head": jax.numpy.ones(3)}
+        ...     fnn.checkpoint.load(path, new, partial="body")
+        {'body': Array([7., 7.], dtype=float32), 'head': Array([1., 1., 1.], dtype=float32)}
+    """
+    if template is None and partial is not None:
+        raise ValueError(f"partial={partial!r} needs a template, whose leaves it chooses")
+    with open_reader(Path(path), verify=verify) as reader:
+        return read(reader, template, partial=partial, expected=expected or {})
+
+
+def metadata(path: str | PathLike[str], *, verify: bool = True) -> dict[str, Any]:
+    """Return the metadata of a file, of which only the header is read.
+
+    Args:
+        path: Of the file.
+        verify: As of `load`. In a file of another program the values are texts.
+
+    Raises:
+        CorruptedError: If the header is damaged, or not in the format.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "weights.safetensors")
+        ...     fnn.checkpoint.save(path, {}, metadata={"losses": [2.5, 0.5]})
+        ...     fnn.checkpoint.metadata(path)
+        {'losses': [2.5, 0.5]}
+    """
+    with open_reader(Path(path), verify=verify) as reader:
+        return decode_metadata(reader)
+
+
+def write(path: Path, snapshot: Snapshot, texts: Mapping[str, str]) -> None:
+    """Write arrays that are on the host."""
+    generators = {GENERATORS: json.dumps(snapshot.generators)}
+    write_atomically(path, encode(snapshot.arrays, generators | dict(texts)))
+
+
+def read(
+    reader: Reader,
+    template: PyTree,
+    *,
+    partial: Pattern | None = None,
+    expected: Mapping[str, Any],
+) -> PyTree:
+    """Return the tree that a file holds."""
+    _check_expected(reader, expected)
+    generators = _generators(reader)
+    if template is None:
+        arrays = reader.read(reader.entries)
+        return _nest({name: wrap(arrays[name], generators.get(name)) for name in arrays})
+    leaves = by_path(template)
+    wanted = {path: describe_leaf(path, leaf) for path, leaf in leaves.items()}
+    if partial is not None:
+        chosen = flatten(match(template, partial))
+        wanted = {path: text for path, text in wanted.items() if chosen[path]}
+    stored = {p: _stored(entry, generators.get(p)) for p, entry in reader.entries.items()}
+    check_fit(reader.path, stored, wanted, exactly=partial is None)
+    arrays = reader.read(wanted)
+
+    def restored(path: str, leaf: Any) -> Any:
+        if path not in wanted:
+            return leaf
+        return restore_leaf(leaf, arrays[path], generators.get(path))
+
+    return map_with_path(restored, template)
+
+
+def encode_metadata(metadata: Mapping[Any, Any]) -> dict[str, str]:
+    """Return metadata as the texts that the format has, or raise if there is none."""
+    texts = {}
+    for name, value in metadata.items():
+        if not isinstance(name, str) or name.startswith(RESERVED):
+            raise ValueError(
+                f"a name in the metadata must be a string that does not begin with "
+                f"{RESERVED!r}, got {name!r}"
+            )
+        try:
+            texts[name] = json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{name!r} in the metadata must be what JSON can express, "
+                f"got {checks.describe(value)}"
+            ) from error
+    return texts
+
+
+def decode_metadata(reader: Reader) -> dict[str, Any]:
+    """Return the metadata without what fnn adds; those of other programs are texts."""
+    ours = HEADER_DIGEST in reader.metadata
+    texts = reader.metadata.items()
+    return {
+        name: _from_json(text) if ours else text
+        for name, text in texts
+        if not name.startswith(RESERVED)
+    }
+
+
+def _generators(reader: Reader) -> dict[str, str]:
+    generators = _from_json(reader.metadata.get(GENERATORS, "{}"))
+    if not isinstance(generators, dict):
+        raise CorruptedError(f"its generators are not given by path: {generators!r}")
+    return generators
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CorruptedError(f"its metadata can't be parsed: {error}") from error
+
+
+def _check_expected(reader: Reader, expected: Mapping[str, Any]) -> None:
+    found = decode_metadata(reader)
+    for name, value in expected.items():
+        if name not in found:
+            raise ValueError(f"{reader.path} says nothing of {name!r}, expected {value!r}")
+        if found[name] != value:
+            raise ValueError(
+                f"{reader.path} was made with another {name!r}:\n{found[name]}\n"
+                f"expected:\n{value}"
+            )
+
+
+def _stored(entry: Entry, generator: str | None) -> str:
+    """Describe what `read` makes of an entry."""
+    struct = jax.ShapeDtypeStruct(entry.shape, entry.dtype)
+    if generator is None:
+        return checks.describe(struct)
+    return checks.describe(jax.eval_shape(lambda data: wrap(data, generator), struct))
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dicts, whose names are the parts of the flat ones between slashes."""
+    nested: dict[str, Any] = {}
+    for path, leaf in sorted(flat.items()):
+        *folders, name = path.split("/")
+        inner: Any = nested
+        for i, folder in enumerate(folders):
+            inner = inner.setdefault(folder, {})
+            if not isinstance(inner, dict):
+                shorter = "/".join(folders[: i + 1])
+                raise ValueError(
+                    f"{shorter!r} and {path!r} don't go together in nested dicts; give a "
+                    f"template"
+                )
+        inner[name] = leaf
+    return nested

@@ -1,0 +1,147 @@
+"""Leaves of a tree as NumPy arrays by path, and back as a template has them."""
+
+import collections
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.dtypes import canonicalize_dtype
+
+from fnn import checks, tree
+from fnn.checkpoint.errors import CorruptedError
+from fnn.checkpoint.safetensors import CODES, METADATA
+from fnn.types import NDArray, PyTree
+
+SHOWN = 20
+"""How many of the leaves that don't fit an error lists."""
+
+
+class Snapshot(NamedTuple):
+    """Arrays by path, and the generators of those that are the data of typed keys."""
+
+    arrays: dict[str, NDArray]
+    generators: dict[str, str]
+
+
+def take_snapshot(values: PyTree, *, copy: bool) -> Snapshot:
+    """Bring the leaves of a tree to the host.
+
+    With `copy` they share no memory with the leaves, which the caller may then donate.
+    Without, they may be views of what lies on the CPU; while they live, JAX copies it
+    instead of donating it.
+    """
+    leaves = by_path(values)
+    for path, leaf in leaves.items():
+        _check_leaf(path, leaf)
+    generators = {p: str(jax.random.key_impl(x)) for p, x in leaves.items() if _is_key(x)}
+    plain = {p: jax.random.key_data(x) if _is_key(x) else x for p, x in leaves.items()}
+    for leaf in plain.values():
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    to_host = np.array if copy else np.asarray
+    return Snapshot({path: to_host(leaf) for path, leaf in plain.items()}, generators)
+
+
+def by_path(values: PyTree) -> dict[str, Any]:
+    """Return the leaves by path, or raise if two have one path."""
+    leaves = tree.flatten(values)
+    if len(leaves) < len(jax.tree.leaves(values)):
+        paths = jax.tree.leaves(tree.map_with_path(lambda path, _: path, values))
+        path, count = collections.Counter(paths).most_common(1)[0]
+        raise ValueError(f"{count} leaves have the path {path!r}; rename one of them")
+    return leaves
+
+
+def restore_leaf(leaf: Any, array: NDArray, generator: str | None) -> Any:
+    """Return stored values as a leaf of a template is: in NumPy, or on its devices."""
+    if isinstance(leaf, np.ndarray | np.generic):
+        return array
+    value = wrap(jnp.array(array), generator)
+    sharding = getattr(leaf, "sharding", None)
+    # What was committed to no device may be used beside arrays on any.
+    floating = isinstance(leaf, jax.Array) and not leaf.committed
+    return value if sharding is None or floating else jax.device_put(value, sharding)
+
+
+def wrap(data: Any, generator: str | None) -> Any:
+    """Return the typed keys that have this data, or if there is no generator, the data."""
+    if generator is None:
+        return data
+    try:
+        return jax.random.wrap_key_data(jnp.asarray(data), impl=generator)
+    except (TypeError, ValueError) as error:
+        raise CorruptedError(f"it holds no keys of {generator!r}: {error}") from error
+
+
+def check_fit(
+    file: Path, stored: dict[str, str], wanted: dict[str, str], *, exactly: bool
+) -> None:
+    """Raise unless what is stored is what is wanted, both being described by path.
+
+    Args:
+        file: Where it is stored.
+        stored: Dtype and shape of the arrays of a file.
+        wanted: Those of the template.
+        exactly: Whether the file may have no other arrays.
+    """
+    missing = [f"{path!r} is missing" for path in wanted if path not in stored]
+    extra = [f"{path!r} is not in the template" for path in stored if path not in wanted]
+    different = [
+        f"{path!r} is {stored[path]} in the file, but {wanted[path]} in the template"
+        for path in wanted
+        if path in stored and stored[path] != wanted[path]
+    ]
+    lines = missing + different + (extra if exactly else [])
+    if lines:
+        shown = "".join(f"\n  {line}" for line in lines[:SHOWN])
+        more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        raise ValueError(f"{file} does not fit the template:{shown}{more}")
+
+
+def describe_leaf(path: str, leaf: Any) -> str:
+    """Return dtype and shape of a leaf of a template, or raise if it can have no value."""
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+        raise TypeError(
+            f"{path!r} in the template must be an array or a jax.ShapeDtypeStruct, "
+            f"got {checks.describe(leaf)}"
+        )
+    in_numpy = isinstance(leaf, np.ndarray | np.generic)
+    if not in_numpy and not _is_key(leaf) and canonicalize_dtype(leaf.dtype) != leaf.dtype:
+        raise ValueError(
+            f"{path!r} in the template is {checks.describe(leaf)}, which JAX has only with "
+            f"jax.config.update('jax_enable_x64', True); a NumPy array there does without"
+        )
+    return checks.describe(leaf)
+
+
+def _check_leaf(path: str, leaf: Any) -> None:
+    if path == METADATA:
+        raise ValueError(f"no leaf can be called {METADATA!r}: the format reserves it")
+    if isinstance(leaf, jax.core.Tracer):
+        raise TypeError(f"{path!r} has no value yet: save outside of jax.jit")
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+        raise TypeError(
+            f"{path!r} must be an array, got {checks.describe(leaf)}; make it one, or put "
+            f"it into the metadata"
+        )
+    if isinstance(leaf, jax.Array):
+        _check_addressable(path, leaf)
+    if not _is_key(leaf) and leaf.dtype.name not in CODES:
+        raise TypeError(
+            f"{path!r} is {checks.describe(leaf)}; the safetensors format has no dtypes "
+            f"but {', '.join(CODES)}"
+        )
+
+
+def _check_addressable(path: str, leaf: jax.Array) -> None:
+    if not leaf.is_fully_addressable and not leaf.is_fully_replicated:
+        raise ValueError(
+            f"{path!r} is spread over devices of several processes, and no process has "
+            f"all of it; use fnn.checkpoint.OrbaxCheckpointer"
+        )
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,150 @@
+"""The writing side of a series of checkpoints: one after the other, old ones removed."""
+
+import math
+import re
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from fnn import checks
+from fnn.checkpoint.errors import CorruptedError
+from fnn.checkpoint.files import encode_metadata, metadata, write
+from fnn.checkpoint.leaves import Snapshot, take_snapshot
+from fnn.types import PyTree
+
+Best: TypeAlias = tuple[str, Literal["min", "max"]]
+"""The name of a metric, and whether its least or its greatest value is the best."""
+
+NAME = re.compile(r"(\d{6,})_step_(\d+)\.safetensors")
+
+
+class File(NamedTuple):
+    """A checkpoint of a series: how many came before it, its step, and where it is."""
+
+    serial: int
+    step: int
+    path: Path
+
+
+class Writer:
+    """Write checkpoints of a run; `Checkpointer.open` makes one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        keep: int | None,
+        every: int,
+        best: Best | None,
+        executor: Executor | None,
+    ) -> None:
+        self._folder, self._keep, self._every = folder, keep, every
+        self._best, self._executor = best, executor
+        self._scores: dict[File, float] = {}
+        self._pending: Future[None] | None = None
+        files = files_in(folder)
+        self._last = files[-1].step if files else 0
+        self._serial = files[-1].serial + 1 if files else 0
+
+    def due(self, step: int) -> bool:
+        """Return whether a multiple of `every` was reached since the newest checkpoint."""
+        return step % self._every == 0 or step // self._every > self._last // self._every
+
+    def save(
+        self,
+        step: int,
+        tree: PyTree,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint, and remove those that are no longer kept.
+
+        It waits for the one before it, if that is still being written.
+
+        Args:
+            step: At which the checkpoint is made.
+            tree: As of `fnn.checkpoint.save`.
+            metrics: Numbers by name. One without the metric that says which is the best
+                is not the best.
+            metadata: As of `fnn.checkpoint.save`; `step` and `metrics` are reserved.
+
+        Raises:
+            TypeError: As of `fnn.checkpoint.save`.
+            ValueError: As of `fnn.checkpoint.save`, if the step is not an integer from 0
+                on, or if there are metrics but not the one that says which is the best.
+            Exception: What happened when the one before was written in the background.
+        """
+        texts = self._metadata(step, metrics or {}, metadata or {})
+        self.wait()
+        snapshot = take_snapshot(tree, copy=self._executor is not None)
+        path = self._folder / f"{self._serial:06d}_step_{step}.safetensors"
+        file = File(self._serial, step, path)
+        self._serial, self._last = self._serial + 1, step
+        if self._executor is None:
+            self._write(file, snapshot, texts)
+        else:
+            self._pending = self._executor.submit(self._write, file, snapshot, texts)
+
+    def wait(self) -> None:
+        """Wait for what is being written; raise what happened to it."""
+        if failure := self.failure():
+            raise failure
+
+    def failure(self) -> BaseException | None:
+        """Wait for what is being written; return what happened to it, once."""
+        pending, self._pending = self._pending, None
+        return None if pending is None else pending.exception()
+
+    def _metadata(
+        self, step: int, metrics: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> dict[str, str]:
+        if step != 0:
+            checks.positive_integer("step", step)
+        if self._best and metrics and self._best[0] not in metrics:
+            raise ValueError(
+                f"best is by {self._best[0]!r}, but the metrics are {sorted(metrics)}"
+            )
+        if reserved := {"step", "metrics"} & set(metadata):
+            raise ValueError(f"the names {sorted(reserved)} in the metadata are reserved")
+        numbers = {name: float(value) for name, value in metrics.items()}
+        own = {"step": int(step), "metrics": numbers}
+        return encode_metadata(own | dict(metadata))
+
+    def _write(self, file: File, snapshot: Snapshot, texts: Mapping[str, str]) -> None:
+        write(file.path, snapshot, texts)
+        if self._keep is not None:
+            self._remove_old(self._keep)
+
+    def _remove_old(self, keep: int) -> None:
+        files = files_in(self._folder)
+        kept = set(files[-keep:])
+        if self._best is not None:
+            metric, direction = self._best
+            known = self._scores
+            self._scores = {f: known.get(f, score(f, metric)) for f in files}
+            kept.add(best_of(self._scores, direction) or files[-1])
+        for file in files:
+            if file not in kept:
+                file.path.unlink(missing_ok=True)
+
+
+def files_in(folder: Path) -> list[File]:
+    """Return the checkpoints of a folder in the order in which they were written."""
+    matches = [(NAME.fullmatch(path.name), path) for path in folder.glob("*_step_*")]
+    return sorted(File(int(m[1]), int(m[2]), path) for m, path in matches if m)
+
+
+def score(file: File, metric: str) -> float:
+    """Return the metric of a checkpoint; NaN if it was not measured or can't be read."""
+    try:
+        return float(metadata(file.path)["metrics"].get(metric, math.nan))
+    except CorruptedError:
+        return math.nan
+
+
+def best_of(scores: Mapping[File, float], direction: Literal["min", "max"]) -> File | None:
+    """Return the checkpoint with the best score, the first of several; NaN is none."""
+    known = {file: value for file, value in scores.items() if not math.isnan(value)}
+    choose = min if direction == "min" else max
+    return choose(known, key=known.__getitem__, default=None)
