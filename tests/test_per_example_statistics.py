@@ -1,11 +1,12 @@
-"""Noise scale, kernels, derivatives along a direction, and the user's own check."""
+"""Noise scale, and norms of groups."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts.per_example import NETWORKS, draw
+from contracts.per_example import NETWORKS, draw, one_by_one
 
+import fnn
 from fnn import per_example
 
 
@@ -59,65 +60,82 @@ def test_noise_scale_of_one_example_is_nan():
     assert jnp.isnan(scale.signal)
 
 
-@pytest.mark.parametrize("name", ["mlp", "attention", "embedding"])
-def test_directional_derivatives_are_inner_products(name, x64):
-    row = NETWORKS[name]
+def test_noise_scales_are_averaged_apart_over_steps():
+    """Of a stream of batches, under scan, and for each parameter by itself."""
+    decay, steps = 0.8, 7
+    x = np.random.default_rng(1).normal(size=(steps, 4, 3)) + 1
+    average = fnn.optimizers.ExponentialMovingAverage(decay)
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
+
+    def step(state, batch):
+        def loss(p, x):
+            return linear(jnp.concatenate([p["a"], p["b"]]), x)
+
+        g = per_example.gradients(loss)(params, batch)
+        scale = per_example.gradient_noise_scale(g, per_leaf=True)
+        return average.update(scale, state), average.average(state)
+
+    @jax.jit
+    def run(batches):
+        zero = per_example.NoiseScale(jnp.zeros(()), jnp.zeros(()))
+        start = average.init(dict.fromkeys(params, zero))
+        return jax.lax.scan(step, start, batches)[0]
+
+    averaged = average.average(run(jnp.asarray(x, jnp.float32)))
+    weights = decay ** np.arange(steps)[::-1]
+    weights /= weights.sum()
+    for name, columns in {"a": slice(2), "b": slice(2, 3)}.items():
+        part = x[:, :, columns]
+        noise = part.var(1, ddof=1).sum(1)
+        signal = np.sum(part.mean(1) ** 2, 1) - noise / 4
+        np.testing.assert_allclose(averaged[name].noise, weights @ noise, rtol=1e-5)
+        np.testing.assert_allclose(averaged[name].signal, weights @ signal, rtol=1e-5)
+        ratio = (weights @ noise) / (weights @ signal)
+        np.testing.assert_allclose(averaged[name].batch_size, ratio, rtol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [2**26, 1])
+def test_group_norms_are_those_of_a_loop(budget, x64):
+    row = NETWORKS["mlp"]
     params, batch = draw(row)
-    v, _ = draw(row, seed=7)
+    groups = np.array([2, 0, 2, -1, 0])  # none in group 1, one example in no group
 
     @jax.jit
-    def derivatives(params, v, *batch):
-        return per_example.directional_derivatives(row.loss, params, v, *batch)
+    def compute(params, *batch):
+        g = per_example.gradients(row.loss)(params, *batch)
+        return per_example.group_norms(g, groups, 3, memory_budget=budget)
 
-    losses, products = derivatives(params, v, *batch)
-    g = jax.jit(per_example.gradients(row.loss))(params, *batch)
-    np.testing.assert_allclose(losses, g.losses, rtol=1e-12)
-    np.testing.assert_allclose(products, g.inner_products(v), rtol=1e-10)
-
-
-@pytest.mark.parametrize("budget", [2**26, 64])
-def test_neural_tangent_kernel_is_that_of_the_jacobians(budget, x64):
-    def network(params, x):
-        return jnp.tanh(x @ params["w1"]) @ params["w2"]
-
-    params, (x, z) = draw(NETWORKS["mlp"]._replace(batch=((5,), (5,))))
-    params = {name: params[name] for name in ("w1", "w2")}
-
-    @jax.jit
-    def kernel(params, x, z):
-        return per_example.neural_tangent_kernel(
-            network, params, x, z, memory_budget=budget
-        )
-
-    def rows(x):
-        jacobian = [jax.jit(jax.jacrev(network))(params, example) for example in x]
-        return np.array(
-            [np.concatenate([j[k].reshape(3, -1) for k in sorted(j)], 1) for j in jacobian]
-        )
-
-    expected = np.einsum("iap,jbp->ijab", rows(x), rows(z[:2]))
-    np.testing.assert_allclose(kernel(params, x, z[:2]), expected, rtol=1e-10, atol=1e-12)
+    norms = compute(params, *batch)
+    each = [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+        for gradient in one_by_one(row.loss, params, batch)
+    ]
+    for k in range(3):
+        members = [g for g, group in zip(each, groups, strict=True) if group == k]
+        assert norms.counts[k] == len(members)
+        total = np.linalg.norm(sum(members, np.zeros(1)))
+        np.testing.assert_allclose(norms.norms_of_sums[k], total, rtol=1e-10)
+        if members:
+            mean = np.mean([np.linalg.norm(g) for g in members])
+            np.testing.assert_allclose(norms.mean_norms[k], mean, rtol=1e-10)
+    assert np.isnan(norms.mean_norms[1])
 
 
-def test_neural_tangent_kernel_takes_vectors():
-    with pytest.raises(ValueError, match="must return a vector for one example"):
-        per_example.neural_tangent_kernel(linear, jnp.ones(3), jnp.ones((2, 3)))
+def test_norm_of_a_sum_that_cancels_is_zero():
+    g = per_example.gradients(linear)(jnp.zeros(1), jnp.array([[3.0], [-3.0]]))
+    norms = per_example.group_norms(g, jnp.array([0, 0]), 1)
+    assert (norms.mean_norms, norms.norms_of_sums) == (3.0, 0.0)
 
 
-def test_check_finds_what_is_right():
-    row = NETWORKS["attention"]
-    params, batch = draw(row, jnp.float32)
-    report = per_example.check(row.loss, params, *batch)
-    assert report.largest < 1e-5
-    assert "worst parameter: " in str(report)
-
-
-def test_check_finds_what_is_wrong():
-    """A loss of which float32 and float64 differ."""
-
-    def fragile(w, x):
-        return (w * x[0] + x[1]) - x[1]
-
-    report = per_example.check(fragile, jnp.float32(1), jnp.array([[1, 1e8], [2, 1e8]]))
-    assert report.losses > 0.1
-    assert report.gradients == 0
+@pytest.mark.parametrize(
+    ("error", "message", "groups", "count"),
+    [
+        (ValueError, r"one for each of 2 examples, got int32\[3\]", [0, 1, 0], 2),
+        (TypeError, r"groups must be integers, got float32\[2\]", [0.0, 1.0], 2),
+        (ValueError, "num_groups must be a positive integer", [0, 1], 0),
+    ],
+)
+def test_group_norms_refuse(error, message, groups, count):
+    g = per_example.gradients(linear)(jnp.zeros(1), jnp.ones((2, 1)))
+    with pytest.raises(error, match=message):
+        per_example.group_norms(g, jnp.array(groups), count)

@@ -35,7 +35,8 @@ class ExponentialMovingAverage(Value):
     With `debias`, a starts from 0 and is divided by 1 - decayᵗ, t counting the updates
     from 1: an average of what `update` was given, with weights that fall by `decay` and
     add up to 1. It is computed as a ← a + (w - a) (1 - decay) / (1 - decayᵗ), which is
-    the same. Without, a starts from the first parameters, as the paper has it.
+    the same. Without, a starts from the first parameters, as the paper has it. Any tree
+    of arrays can take the place of the parameters.
 
     Source: Tarvainen & Valpola 2017, "Mean teachers are better role models".
 
@@ -61,17 +62,17 @@ class ExponentialMovingAverage(Value):
     def __post_init__(self) -> None:
         check_decay("decay", self.decay)
 
-    def init(self, params: Params) -> AverageState:
+    def init(self, params: PyTree) -> AverageState:
         """Return the state before the first update; its average is `params`."""
         return AverageState(jnp.zeros((), jnp.int32), wide_copy(params))
 
-    def update(self, params: Params, state: AverageState) -> AverageState:
+    def update(self, params: PyTree, state: AverageState) -> AverageState:
         """Return the state with the parameters of one more step in it."""
         step = state.step + 1
         total = bias_correction(self.decay, step) if self.debias else 1.0
         return AverageState(step, _toward(state.average, params, (1 - self.decay) / total))
 
-    def average(self, state: AverageState) -> Params:
+    def average(self, state: AverageState) -> PyTree:
         """Return the average; float32 at least, for `fnn.tree.cast` to convert."""
         return state.average
 

@@ -9,21 +9,39 @@ import numpy as np
 
 from fnn import checks, tree
 from fnn.per_example.factored import MEMORY_BUDGET, gradients
+from fnn.per_example.report import table
 from fnn.types import PyTree
+
+
+class ParameterCheck(NamedTuple):
+    """One parameter: its path, how its norms are computed, and its gradients' error."""
+
+    path: str
+    rule: str
+    error: float
 
 
 class Check(NamedTuple):
     """The largest error of each answer, relative to the largest true value.
 
-    `losses`, `norms`, `weighted_sum` and `gradients` are numbers, the largest over all
-    parameters; `worst` is the path of the parameter whose gradients are worst.
+    `parameters` has the same of the gradients, with a row for each parameter. It prints
+    as a report.
     """
 
     losses: float
     norms: float
     weighted_sum: float
-    gradients: float
-    worst: str
+    parameters: tuple[ParameterCheck, ...]
+
+    @property
+    def gradients(self) -> float:
+        """Return the largest error of the gradients of any parameter."""
+        return max(row.error for row in self.parameters)
+
+    @property
+    def worst(self) -> str:
+        """Return the path of the parameter whose gradients are worst."""
+        return max(self.parameters, key=lambda row: row.error).path
 
     @property
     def largest(self) -> float:
@@ -31,69 +49,83 @@ class Check(NamedTuple):
         return max(self.losses, self.norms, self.weighted_sum, self.gradients)
 
     def __str__(self) -> str:
-        names = self._fields[:-1]
-        lines = [f"{name:12}  {getattr(self, name):.1e}" for name in names]
-        return "\n".join([*lines, f"worst parameter: {self.worst or 'params'}"])
+        answers = [
+            (name.replace("_", " "), "", error)
+            for name, error in zip(self._fields[:3], self[:3], strict=True)
+        ]
+        gradients = [
+            (f"gradients of {path or 'params'}", rule, error)
+            for path, rule, error in self.parameters
+        ]
+        rows = [(name, rule, f"{error:.1e}") for name, rule, error in answers + gradients]
+        return table(("answer", "rule", "largest error"), rows, numbers=1)
 
 
 def check(
     loss: Callable[..., Any],
     params: PyTree,
     *batch: PyTree,
+    has_aux: bool = False,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Check:
     """Compare `gradients` of your loss with a loop over single examples in float64.
 
+    A loss that draws random numbers draws others in float64, and so can't be checked.
+
     Args:
-        loss: `loss(params, *example) -> scalar`.
+        loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example.
         params: The parameters.
         *batch: Arrays with a leading axis; some examples suffice.
+        has_aux: Whether the loss returns a pair.
         memory_budget: As for `gradients`.
 
     Returns:
-        The errors of `gradients` in the dtypes as given; about 1e-6 in float32. Their
-        `str` is a report.
+        The errors of `gradients` in the dtypes as given; about 1e-6 in float32. Print it.
 
     Example:
-        >>> loss = lambda w, x: jax.numpy.sin(w @ x)
-        >>> w, x = jax.numpy.ones(3), jax.numpy.ones((4, 3))
-        >>> fnn.per_example.check(loss, w, x).largest < 1e-6
+        >>> loss = lambda params, x: jax.numpy.sum(jax.numpy.sin(params["kernel"] @ x))
+        >>> params, x = {"kernel": jax.numpy.ones((2, 3))}, jax.numpy.ones((4, 3))
+        >>> report = fnn.per_example.check(loss, params, x)
+        >>> report.largest < 1e-6
         True
+        >>> report.parameters[0].rule
+        '|a|² |g|²'
     """
     count = checks.leading_length(batch, "the batch")
     weights = np.linspace(-1.0, 2.0, count, dtype=np.float32)
+    compute = gradients(loss, has_aux=has_aux, memory_budget=memory_budget)
 
     @jax.jit
     def answers(params: PyTree, *batch: PyTree) -> Any:
-        g = gradients(loss, memory_budget=memory_budget)(params, *batch)
+        g = compute(params, *batch)
         return g.losses, g.norms(), g.weighted_sum(weights), g.materialize()
 
+    rules = jax.eval_shape(compute, params, *batch).explain().rows
     losses, norms, total, formed = jax.tree.map(_float64, answers(params, *batch))
-    true_losses, true = _loop(loss, params, batch, count)
+    true_losses, true = _loop(loss, has_aux, params, batch, count)
     squares = [np.sum(g.reshape(count, -1) ** 2, 1) for g in jax.tree.leaves(true)]
     sums = jax.tree.map(lambda g: np.tensordot(weights.astype(np.float64), g, 1), true)
     errors = tree.flatten(jax.tree.map(_error, formed, true))
-    worst = max(errors, key=lambda path: errors[path])
     return Check(
         _error(losses, true_losses),
         _error(norms, np.sqrt(sum(squares))),
         max(jax.tree.leaves(jax.tree.map(_error, total, sums))),
-        errors[worst],
-        worst,
+        tuple(ParameterCheck(row.path, row.rule, errors[row.path]) for row in rules),
     )
 
 
 def _loop(
-    loss: Callable[..., Any], params: PyTree, batch: PyTree, count: int
+    loss: Callable[..., Any], has_aux: bool, params: PyTree, batch: PyTree, count: int
 ) -> tuple[Any, PyTree]:
     """Return losses and gradients, (B, ...), of one example after the other."""
     with jax.enable_x64(True):
-        gradient = jax.jit(jax.value_and_grad(loss))
+        gradient = jax.jit(jax.value_and_grad(loss, has_aux=has_aux))
         wide = tree.cast(jax.tree.map(jnp.asarray, params), jnp.float64)
         results = []
         for i in range(count):
             example = jax.tree.map(lambda x, i=i: jnp.asarray(x)[i], batch)
-            results.append(gradient(wide, *tree.cast(example, jnp.float64)))
+            value, grads = gradient(wide, *tree.cast(example, jnp.float64))
+            results.append((value[0] if has_aux else value, grads))
         losses, grads = zip(*jax.tree.map(_float64, results), strict=True)
     return np.stack(losses), jax.tree.map(lambda *each: np.stack(each), *grads)
 

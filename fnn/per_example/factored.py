@@ -91,7 +91,10 @@ class FactoredGradients:
         return self._added(self._map(Leaf.gram, other.leaves))
 
     def second_moment(self) -> PyTree:
-        """Return 1/B Σᵢ gᵢ², element by element, a tree like the parameters."""
+        """Return 1/B Σᵢ gᵢ², element by element, a tree like the parameters.
+
+        It is the diagonal of the empirical Fisher matrix 1/B Σᵢ gᵢ gᵢᵀ.
+        """
         return self._map(_second_moment)
 
     def variance(self) -> PyTree:

@@ -43,14 +43,12 @@ class Explanation(NamedTuple):
 
     def __str__(self) -> str:
         header = ("parameter", "shape", "rule", "why", "FLOPs", "bytes")
-        cells = [header]
+        cells = []
         for row in self.rows:
             shape = ",".join(map(str, row.shape))
             numbers = f"{row.flops:,}", f"{row.nbytes:,}"
             cells.append((row.path, f"[{shape}]", row.rule, row.why, *numbers))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [_line(row, widths) for row in cells]
-        return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+        return table(header, cells, numbers=2)
 
 
 def explain(leaves: PyTree, count: int) -> Explanation:
@@ -68,7 +66,14 @@ def _row(path: Any, leaf: Leaf, count: int) -> LeafExplanation:
     )
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    left = [cell.ljust(width) for cell, width in zip(row[:4], widths[:4], strict=True)]
-    right = [cell.rjust(width) for cell, width in zip(row[4:], widths[4:], strict=True)]
-    return "  ".join([*left, *right]).rstrip()
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
+    """Return rows of text below a header, the last columns, of numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join("-" * width for width in widths)]
+    for row in (header, *rows):
+        cells = list(zip(row, widths, strict=True))
+        left = [cell.ljust(width) for cell, width in cells[:-numbers]]
+        right = [cell.rjust(width) for cell, width in cells[-numbers:]]
+        lines.append("  ".join([*left, *right]).rstrip())
+    rule, head, *body = lines
+    return "\n".join([head, rule, *body])

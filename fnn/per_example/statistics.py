@@ -1,20 +1,21 @@
-"""What research asks of per-example gradients: noise scale, kernels, derivatives."""
+"""Noise and norms of the gradients of a batch: noise scale, norms of groups."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients, gradients
-from fnn.types import Array, PyTree, wide
+from fnn.per_example import blocks
+from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients
+from fnn.types import Array, wide
 
 
 class NoiseScale(NamedTuple):
     """Unbiased estimates of the noise, tr Σ, and of the signal, |G|², of a gradient.
 
-    Their ratio is biased: average them over steps, each by itself, and then divide.
+    Their ratio is biased: average them over steps, each by itself, and then divide. As a
+    tree of arrays, it is averaged by `fnn.optimizers.ExponentialMovingAverage`.
     """
 
     noise: Array
@@ -52,6 +53,15 @@ def gradient_noise_scale(g: FactoredGradients, *, per_leaf: bool = False) -> Any
         >>> scale = fnn.per_example.gradient_noise_scale(g)
         >>> scale.noise, scale.signal
         (Array(2., dtype=float32), Array(15., dtype=float32))
+
+        Averaged over steps, of which there are two here:
+
+        >>> average = fnn.optimizers.ExponentialMovingAverage(0.95)
+        >>> state = average.init(scale)
+        >>> for _ in range(2):
+        ...     state = average.update(scale, state)
+        >>> average.average(state).batch_size
+        Array(0.13333334, dtype=float32)
     """
     squares = jax.tree.map(jnp.mean, g.squared_norms(per_leaf=True))
     means = jax.tree.map(_squared_norm, g.mean())
@@ -68,85 +78,73 @@ def gradient_noise_scale(g: FactoredGradients, *, per_leaf: bool = False) -> Any
     return jax.tree.map(estimate, squares, means)
 
 
-def directional_derivatives(
-    loss: Callable[..., Any], params: PyTree, v: PyTree, *batch: PyTree
-) -> tuple[Array, Array]:
-    """Compute ⟨gᵢ, v⟩ for all examples by one forward pass of derivatives.
+class GroupNorms(NamedTuple):
+    """What `group_norms` returns for K groups, each (K,).
 
-    It needs no backward pass, and no memory for one. `FactoredGradients.inner_products`
-    answers the same from gradients that are there.
-
-    Args:
-        loss: `loss(params, *example) -> scalar`.
-        params: The parameters.
-        v: A tree like the parameters.
-        *batch: Arrays with a leading axis of B examples.
-
-    Returns:
-        The losses and ⟨gᵢ, v⟩, both (B,).
-
-    Example:
-        >>> w, v = jax.numpy.array([1.0, 1.0]), jax.numpy.array([0.0, 1.0])
-        >>> x = jax.numpy.array([[3.0, 4.0], [1.0, 2.0]])
-        >>> fnn.per_example.directional_derivatives(lambda w, x: w @ x, w, v, x)
-        (Array([7., 3.], dtype=float32), Array([4., 2.], dtype=float32))
+    `counts` are the numbers of examples; `mean_norms` the means of ‖gᵢ‖ over each group,
+    NaN of an empty one; `norms_of_sums` are ‖Σᵢ gᵢ‖ over each. If all the gradients of a
+    group point the same way, the last is the product of the others; if they cancel, it
+    is 0.
     """
-    checks.leading_length(batch, "the batch")
-    axes = (None, *[0] * len(batch))
-    return jax.jvp(lambda p: jax.vmap(loss, axes)(p, *batch), (params,), (v,))
+
+    counts: Array
+    mean_norms: Array
+    norms_of_sums: Array
 
 
-def neural_tangent_kernel(
-    function: Callable[..., Array],
-    params: PyTree,
-    x: PyTree,
-    other: PyTree | None = None,
+def group_norms(
+    g: FactoredGradients,
+    groups: Array,
+    num_groups: int,
     *,
     memory_budget: int = MEMORY_BUDGET,
-) -> Array:
-    """Compute the empirical neural tangent kernel ⟨∂f(xᵢ)ₐ/∂w, ∂f(x'ⱼ)ᵦ/∂w⟩.
-
-    Source: Jacot, Gabriel and Hongler 2018, "Neural tangent kernel".
+) -> GroupNorms:
+    """Compute the norms of each group's gradients, and of their sum, ‖Σ_{i in k} gᵢ‖.
 
     Args:
-        function: `function(params, x)` of one example; returns a vector, (K,).
-        params: The parameters.
-        x: B examples.
-        other: B' examples; by default x.
-        memory_budget: As for `gradients`.
+        g: The gradients.
+        groups: (B,), integers from 0 to K - 1, for instance classes or users. An example
+            with another number is in no group.
+        num_groups: K.
+        memory_budget: Bytes that the sums of some groups may take at once.
 
     Returns:
-        The kernel, (B, B', K, K).
+        The norms. An example whose gradient is not finite makes all `norms_of_sums` so.
 
     Raises:
-        ValueError: If the function's value is not a vector.
+        TypeError: If the groups are no integers.
+        ValueError: If they are not one for each example.
 
     Example:
-        >>> x = jax.numpy.array([[1.0, 0.0], [1.0, 2.0]])
-        >>> kernel = fnn.per_example.neural_tangent_kernel(
-        ...     lambda w, x: w @ x, jax.numpy.zeros((3, 2)), x
-        ... )
-        >>> kernel.shape, kernel[0, 1, 0, 0], kernel[0, 1, 0, 2]
-        ((2, 2, 3, 3), Array(1., dtype=float32), Array(0., dtype=float32))
+        >>> x = jax.numpy.array([[3.0, 0.0], [0.0, 4.0], [6.0, 8.0]])
+        >>> g = fnn.per_example.gradients(lambda w, x: w @ x)(jax.numpy.zeros(2), x)
+        >>> norms = fnn.per_example.group_norms(g, jax.numpy.array([0, 0, 1]), 2)
+        >>> norms.mean_norms, norms.norms_of_sums
+        (Array([ 3.5, 10. ], dtype=float32), Array([ 5., 10.], dtype=float32))
     """
-    value = jax.eval_shape(jax.vmap(function, (None, 0)), params, x)
-    if not hasattr(value, "shape") or len(value.shape) != 2:
+    checks.positive_integer("num_groups", num_groups)
+    checks.positive_integer("memory_budget", memory_budget)
+    groups = jnp.asarray(groups)
+    if groups.shape != g.losses.shape:
         raise ValueError(
-            f"the function must return a vector for one example, got a batch of them, "
-            f"{checks.describe(value)}"
+            f"groups must be one for each of {g.losses.size} examples, "
+            f"got {checks.describe(groups)}"
         )
-    size = value.shape[1]
-    compute = gradients(lambda p, x, k: function(p, x)[k], memory_budget=memory_budget)
+    if not jnp.issubdtype(groups.dtype, jnp.integer):
+        raise TypeError(f"groups must be integers, got {checks.describe(groups)}")
+    norms = g.norms()
+    ids = jnp.arange(num_groups, dtype=jnp.int32)
+    members = groups.astype(jnp.int32)[None, :] == ids[:, None]  # (K, B)
+    counts = jnp.sum(members.astype(norms.dtype), 1)
+    means = jnp.sum(jnp.where(members, norms[None, :], 0), 1) / counts
+    nbytes = tree.nbytes(jax.eval_shape(g.mean))
+    block = blocks.size(num_groups, nbytes, memory_budget)
 
-    def outputs(x: PyTree) -> FactoredGradients:
-        count = checks.leading_length(x, "x")
-        repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, size, 0), x)
-        return compute(params, repeated, jnp.tile(jnp.arange(size, dtype=jnp.int32), count))
+    def norm_of_sum(member: Array) -> Array:
+        return tree.norm(g.weighted_sum(member.astype(norms.dtype)))
 
-    mine = outputs(x)
-    kernel = mine.gram(None if other is None else outputs(other))
-    rows, columns = (length // size for length in kernel.shape)
-    return kernel.reshape(rows, size, columns, size).transpose(0, 2, 1, 3)
+    sums = blocks.over(norm_of_sum, members, num_groups, block)
+    return GroupNorms(counts, means, sums)
 
 
 def _squared_norm(x: Array) -> Array:
