@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import matplotlib.image
 import pytest
 
@@ -81,3 +82,22 @@ def test_mnist(mnist_folder):
     import mnist
 
     assert mnist.main(str(mnist_folder)) >= 0.982
+
+
+@pytest.mark.slow
+def test_private_mnist(mnist_folder, tmp_path):
+    """With a network that takes seconds."""
+    import private_mnist
+
+    import fnn
+
+    private, spent, ordinary = private_mnist.main(
+        str(mnist_folder),
+        fnn.models.mlp(32, 10, activation=jnp.tanh),
+        epsilon=2.0,
+        epochs=2,
+        outputs=str(tmp_path),
+    )
+    assert 1.99 < spent <= 2.0
+    assert ordinary > private > 0.85
+    assert matplotlib.image.imread(tmp_path / "private_mnist.png").std() > 0.05

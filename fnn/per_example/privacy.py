@@ -102,7 +102,7 @@ def private_gradient(
     than it. One gradient is a Gaussian mechanism with noise multiplier σ; `epsilon` says
     what many cost, if each batch is drawn by `fnn.data.poisson_sample`. `fnn.fit`
     shuffles instead, and each example is used once an epoch: so account for it by
-    `sampling_rate=1` and `steps=epochs`.
+    `sampling_rate=1`, `steps=epochs` and a relation that keeps the number of examples.
 
     Two data sets are neighbours by `"add_or_remove"` or `"zero_out"`, at which the sum
     moves by at most C, or by `"replace"`, at which it moves by 2 C; `epsilon` takes the

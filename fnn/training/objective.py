@@ -117,8 +117,8 @@ class Supervised(Value):
 
         Returns:
             The gradient, a tree like the parameters, and the pair of state and metrics:
-            means over the examples that count, the share of those `"clipped"`, and the
-            mean norm of their gradients.
+            means over the examples that count, NaN if none does, the share of those
+            `"clipped"`, and the mean norm of their gradients.
 
         Raises:
             TypeError: If the weights are not booleans.
