@@ -82,6 +82,18 @@ def test_the_core_needs_jax_and_numpy_alone(path):
         assert not at_top or in_type_checking, f"{path.name} imports {top} at its top"
 
 
+@pytest.mark.parametrize("path", FILES, ids=map(module_of, FILES))
+def test_only_public_modules_of_jax_are_used(path):
+    private = {"core", "interpreters", "lib"}
+    for imported, _ in imports_of(path):
+        package, *modules = imported.split(".")
+        if package in ("jax", "jaxlib"):
+            public = package == "jax" and not private.intersection(modules[:1])
+            public = public and not any(name.startswith("_") for name in modules)
+            assert public, f"{path.name} imports {imported}"
+    assert "._src" not in path.read_text()
+
+
 @pytest.mark.parametrize("package", ["training"])
 def test_training_takes_values_and_functions(package):
     """It imports no concrete layer, loss or optimizer."""

@@ -54,6 +54,38 @@ def loss(w, x):
         ),
         (
             TypeError,
+            r"a is str 'relu'; let the loss close over what is not trained",
+            lambda: per_example.gradients(loss)({"w": W, "a": "relu"}, X),
+        ),
+        (
+            TypeError,
+            r"k is key<fry>\[\]",
+            lambda: per_example.gradients(loss)({"w": W, "k": jax.random.key(0)}, X),
+        ),
+        (
+            ValueError,
+            r"needs a leading axis, got .*str 'a'",
+            lambda: per_example.gradients(loss)(W, X, ["a", "b", "c", "d"]),
+        ),
+        (
+            ValueError,
+            r"weights must be a tree like the parameters, got \{a: float32\[4\]\}",
+            lambda: per_example.gradients(loss)(W, X).weighted_sum({"a": jnp.ones(4)}),
+        ),
+        (
+            ValueError,
+            r"v must be a tree like the parameters, got \{a: float32\[3,2\]\}",
+            lambda: per_example.gradients(loss)(W, X).inner_products({"a": W}),
+        ),
+        (
+            ValueError,
+            r"same parameters, of shapes \(3, 2\), got \(3, 4\)",
+            lambda: per_example.gradients(loss)(W, X).gram(
+                per_example.gradients(loss)(jnp.ones((3, 4)), X)
+            ),
+        ),
+        (
+            TypeError,
             r"params is complex64\[\]",
             lambda: per_example.gradients(loss)(jnp.complex64(1), X),
         ),

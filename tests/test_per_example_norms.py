@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts.cancelling import CASES, cancelling
 
 from fnn import per_example
 from fnn.per_example import norms
@@ -23,34 +24,8 @@ def test_all_ways_agree(shape, x64):
         np.testing.assert_allclose(squared, true, rtol=1e-12)
 
 
-def cancelling(case, seed, dtype, t=64, d=32, p=24):
-    """Return activations and cotangents of which the products nearly cancel."""
-    rng = np.random.default_rng(seed)
-    noise, a = rng.normal(size=(t, d)), np.ones((t, d))
-    g = rng.normal(size=(t, p))
-    if case == "common mean":
-        a, g = a + 1e-3 * noise, g - g.mean(0)
-    elif case == "tiny deviations":
-        a, g = a + 1e-5 * noise, g - g.mean(0)
-    elif case == "large mean":
-        a, g = 100 * a + noise, g - g.mean(0)
-    elif case == "two clusters":
-        sign = np.where(np.arange(t) % 2, 1, -1)
-        g[::2] -= g[::2].mean(0)
-        g[1::2] -= g[1::2].mean(0)
-        a = sign[:, None] * a + 1e-3 * noise
-    elif case == "equal and opposite":
-        a[t // 2 :], g[t // 2 :] = a[: t // 2], -g[: t // 2] * (1 + 1e-3)
-    return jnp.asarray(a[None], dtype), jnp.asarray(g[None], dtype)
-
-
-CASES = [
-    "common mean",
-    "tiny deviations",
-    "large mean",
-    "two clusters",
-    "equal and opposite",
-]
+def factors(case, seed, dtype, **sizes):
+    return (jnp.asarray(x[None], dtype) for x in cancelling(case, seed, **sizes))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -58,7 +33,7 @@ CASES = [
 def test_gram_form_is_within_its_bound(case, dtype):
     """The bound of the docstring, with u = 2⁻²⁴: both dtypes are computed in float32."""
     for seed in range(5):
-        a, g = cancelling(case, seed, dtype)
+        a, g = factors(case, seed, dtype)
         a64, g64 = (np.asarray(x[0], np.float64) for x in (a, g))
         true = np.sum((a64.T @ g64) ** 2)
         mean = a64.mean(0)
@@ -74,7 +49,7 @@ def test_gram_form_is_within_its_bound(case, dtype):
 
 def test_gram_form_without_centring_would_fail():
     """The case is one: the plain Gram form is off by more than a hundredth."""
-    a, g = (x[0] for x in cancelling("common mean", 0, "float32", t=256, d=64, p=64))
+    a, g = (x[0] for x in factors("common mean", 0, "float32", t=256, d=64, p=64))
     plain = float(jnp.sum((a @ a.T) * (g @ g.T)))
     true = np.sum((np.asarray(a, np.float64).T @ np.asarray(g, np.float64)) ** 2)
     assert abs(plain / true - 1) > 1e-2
@@ -124,3 +99,28 @@ def test_clipping_an_mlp_takes_the_operations_of_one_gradient():
 
     flops = [compiled_mlp(f).cost_analysis()["flops"] for f in (clipped, ordinary)]
     assert flops[0] <= 1.15 * flops[1]
+
+
+def vocabulary(params, ids, following):
+    h = jnp.tanh(params["table"][ids])
+    logits = jax.nn.log_softmax(h @ params.get("head", params["table"]).T)
+    return -jnp.sum(jnp.take_along_axis(logits, following[:, None], 1))
+
+
+@pytest.mark.parametrize("names", [("table",), ("table", "head")], ids=["tied", "untied"])
+def test_no_table_of_an_example_is_in_the_program(names):
+    """B is 6, V 90, d 20."""
+
+    def clipped(params, ids, following):
+        result = per_example.clipped_gradient(vocabulary, 1.0)(params, ids, following)
+        return result.gradient, result.norms
+
+    params = {name: jnp.ones((90, 20)) for name in names}
+    ids = jnp.zeros((6, 5), jnp.int32)
+    text = jax.jit(clipped).lower(params, ids, ids).compile().as_text()
+    shapes = [
+        tuple(int(n) for n in shape.split(","))
+        for shape in re.findall(r"\[([\d,]+)\]", text)
+    ]
+    assert (90, 20) in shapes
+    assert max(map(np.prod, shapes)) < 6 * 90 * 20

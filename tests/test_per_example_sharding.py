@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 PROGRAM = """
+import re
 import jax, jax.numpy as jnp, numpy as np
 from fnn import per_example
 
@@ -28,11 +29,33 @@ key = jax.random.key(5)
 for x, y in zip(*map(jax.tree.leaves, (private(params, *batch, key=key),
                                        private(params_everywhere, *spread, key=key)))):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+program = clip.lower(params_everywhere, *spread).compile().as_text()
+kinds = r" (all-reduce|all-gather|all-to-all|reduce-scatter)[a-z-]*\\("
+operations = re.findall(kinds, program)
+assert operations == ["all-reduce"], operations
+
+whole = per_example.gradients(loss)(params, *batch).norms(per_leaf=True)
+P = jax.P
+
+def on_one_device(params, *batch):
+    result = per_example.clipped_gradient(loss, 1.0)(params, *batch)
+    norms = per_example.gradients(loss)(params, *batch).norms(per_leaf=True)
+    return norms, jax.lax.psum(result.gradient, "data")
+
+for check_vma in (True, False):
+    mapped = jax.shard_map(
+        on_one_device, mesh=mesh, in_specs=(P(), P("data"), P("data")),
+        out_specs=(P("data"), P()), check_vma=check_vma)
+    norms, total = jax.jit(mapped)(params, *batch)
+    for x, y in zip(jax.tree.leaves((norms, total)),
+                    jax.tree.leaves((whole, clip(params, *batch).gradient))):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 print(len(jax.devices()))
 """
 
 
 def test_batch_may_be_sharded():
+    """By the compiler, with one sum over the devices, and by hand in `shard_map`."""
     flags = "--xla_force_host_platform_device_count=8"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM],

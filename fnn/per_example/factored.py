@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from fnn import checks, tree
 from fnn.per_example.factoring import find
@@ -44,7 +45,21 @@ class FactoredGradients:
     leaves: PyTree  # a `Leaf` in place of each parameter
 
     def norms(self, *, per_leaf: bool = False) -> PyTree:
-        """Return ‖gᵢ‖, (B,), of all parameters together or of each, in a tree."""
+        """Return ‖gᵢ‖, (B,), of all parameters together or of each, in a tree.
+
+        They are computed in float32 or wider; let u be the unit roundoff there, 2⁻²⁴ in
+        float32. For a product of A, (T, d), and G, (T, p), let n = T + d + p + 8, and
+        S = Σₜ (|Aₜ - m| + |m|) |Gₜ|, m being the mean of Aₜ; rows u of a table count in S
+        as Σ |uₛ|. By the rule that `explain` names, the tests hold the error to
+
+        - n u S, of the norm: formed, |a|² |g|² (there n u of itself), rows of a table;
+        - n u S², of the squared norm: the centred Gram form, a table that is looked up
+          and multiplied, and parts of these. A norm far below S, where positions cancel in
+          other ways than through their mean, has few digits, and may be too small.
+
+        No norm is negative, nor NaN where the factors are finite. As squares leave the
+        range of float32, norms above 1e19 are infinite and those below 1e-19 are 0.
+        """
         squared = self.squared_norms(per_leaf=per_leaf)
         return jax.tree.map(jnp.sqrt, squared)
 
@@ -67,6 +82,7 @@ class FactoredGradients:
         if jax.tree_util.all_leaves([weights]):
             each = self._map(lambda _: _per_example(weights, self.losses.shape))
         else:
+            self._check_structure("weights", weights)
             each = jax.tree.map(lambda w: _per_example(w, self.losses.shape), weights)
         return self._map(lambda leaf, w: leaf.weighted_sum(w).astype(leaf.dtype), each)
 
@@ -79,6 +95,7 @@ class FactoredGradients:
 
     def inner_products(self, v: PyTree) -> Array:
         """Return ⟨gᵢ, v⟩, (B,), for a tree v like the parameters."""
+        self._check_structure("v", v)
         return self._added(self._map(lambda leaf, u: leaf.inner(_like(leaf, u)), v))
 
     def gram(self, other: "FactoredGradients | None" = None) -> Array:
@@ -88,6 +105,11 @@ class FactoredGradients:
         step on example j upon the loss of example i, up to the learning rate.
         """
         other = self if other is None else other
+        mine, theirs = (g._map(lambda leaf: leaf.shape) for g in (self, other))
+        if mine != theirs:
+            raise ValueError(
+                f"other must be of the same parameters, of shapes {mine}, got {theirs}"
+            )
         return self._added(self._map(Leaf.gram, other.leaves))
 
     def second_moment(self) -> PyTree:
@@ -144,6 +166,13 @@ class FactoredGradients:
             function, self.leaves, *rest, is_leaf=lambda node: isinstance(node, Leaf)
         )
 
+    def _check_structure(self, name: str, value: PyTree) -> None:
+        structures = {jax.tree.structure(x) for x in (self._map(lambda _: 0), value)}
+        if len(structures) > 1:
+            raise ValueError(
+                f"{name} must be a tree like the parameters, got {checks.describe(value)}"
+            )
+
     def _added(self, each: PyTree) -> Array:
         parts: list[Array] = jax.tree.leaves(each)
         widest = max((x.dtype for x in parts), key=lambda dtype: dtype.itemsize)
@@ -198,6 +227,7 @@ def gradients(
         if not batch:
             raise ValueError("gradients needs a batch: call it (params, *batch)")
         checks.leading_length(batch, "the batch")
+        params = _varying(params, batch)
         why: list[str] = []
 
         def one(params: PyTree, *example: PyTree) -> Any:
@@ -273,14 +303,33 @@ def _factor(graph: Graph, gradient: Atom) -> tuple[list[Found], str]:
 
 def _check_parameters(params: PyTree) -> None:
     for path, leaf in tree.flatten(params).items():
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
+        dtype = getattr(leaf, "dtype", None)
+        floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+        if not floating and not isinstance(leaf, float):
             raise TypeError(
                 f"parameters must be real floating-point numbers; {path or 'params'} is "
-                f"{checks.describe(leaf)}"
+                f"{checks.describe(leaf)}; let the loss close over what is not trained"
             )
     if not jax.tree.leaves(params):
         raise ValueError(f"params holds no array: {params!r}")
+
+
+def _varying(params: PyTree, batch: PyTree) -> PyTree:
+    """Let parameters differ over the mesh axes of `shard_map` that the batch differs over.
+
+    The gradient of a parameter that is the same on all devices is summed over them.
+    """
+
+    def axes(x: Any) -> frozenset[str]:
+        return jax.typeof(x).manual_axis_type.varying
+
+    everywhere = frozenset[str]().union(*map(axes, jax.tree.leaves(batch)))
+
+    def vary(x: Any) -> Any:
+        new = tuple(sorted(everywhere - axes(x)))
+        return lax.pcast(x, new, to="varying") if new else x
+
+    return jax.tree.map(vary, params)
 
 
 def _check_loss(result: Any, has_aux: bool) -> tuple[Array, PyTree]:

@@ -3,6 +3,8 @@
 import functools
 import math
 
+import numpy as np
+
 from fnn.per_example import lookups, scans
 from fnn.per_example.graph import Atom, Constant, Equation, Graph
 from fnn.per_example.paths import Found, NotFactoredError, Path
@@ -10,6 +12,7 @@ from fnn.per_example.views import Permute, Place, Reshape, Reverse, View
 
 ALIASES = ("convert_element_type", "copy", "copy_p", "sharding_constraint")
 SUMS = ("add_any", "add", "sub")
+MINUS = Constant(np.float16(-1))  # of the narrowest dtype: it widens nothing
 RESHAPES = ("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "reduce_sum")
 
 
@@ -29,7 +32,7 @@ def find(graph: Graph, atom: Atom, path: Path) -> list[Found]:
         left, right = inputs
         if graph.shape(left) != graph.shape(right):
             raise NotFactoredError("formed by a broadcast sum")
-        minus = path.scaled(Constant(-1.0)) if name == "sub" else path
+        minus = path.scaled(MINUS) if name == "sub" else path
         return find(graph, left, path) + find(graph, right, minus)
     if name == "scan":
         return scans.hoist(graph, equation, atom, path, find)
@@ -48,7 +51,7 @@ def _ways_back(graph: Graph, equation: Equation, path: Path) -> list[tuple[Atom,
     if name in ("mul", "div"):
         return [_past_scalar(graph, equation, path)]
     if name == "neg":
-        return [(source, path.scaled(Constant(-1.0)))]
+        return [(source, path.scaled(MINUS))]
     if name == "concatenate":
         return _pieces(graph, equation, path)
     if name in ALIASES and graph.floats(source):

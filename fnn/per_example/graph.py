@@ -20,11 +20,17 @@ except ImportError as error:
         f"fnn.per_example reads programs through jax.extend.core, which jax "
         f"{jax.__version__} lacks; install jax>=0.10"
     ) from error
-if not hasattr(Primitive, "get_bind_params"):
-    raise ImportError(
-        f"fnn.per_example runs programs through Primitive.get_bind_params, which jax "
-        f"{jax.__version__} lacks; please report this version"
-    )
+NEEDED = (
+    ("Primitive.get_bind_params", hasattr(Primitive, "get_bind_params")),
+    ("jax.lax.pcast", hasattr(jax.lax, "pcast")),
+    ("ShapedArray.manual_axis_type", hasattr(jax.typeof(0.0), "manual_axis_type")),
+)
+for name, there in NEEDED:
+    if not there:
+        raise ImportError(
+            f"fnn.per_example needs {name}, which jax {jax.__version__} lacks; please "
+            f"report this version"
+        )
 
 # Calls that do nothing but call, and the parameter that holds what they call. Custom
 # derivative rules are not among them: a program that kept none could not be derived
@@ -59,6 +65,7 @@ class Equation:
     inputs: tuple[Atom, ...]
     outputs: tuple[int, ...]
     run: Callable[..., Sequence[Any]]
+    effects: bool = False  # whether it is run even if nobody needs its outputs
     loop: Any = None  # a scan's, once products are taken out of it
 
 
@@ -114,10 +121,10 @@ class Graph:
         """Return whether the atom is floating-point numbers."""
         return bool(jnp.issubdtype(self.spec(atom).dtype, jnp.floating))
 
-    def uses(self, variable: int) -> int:
-        """Return how often equations and outputs read the variable."""
-        reads = sum(equation.inputs.count(variable) for equation in self.equations)
-        return reads + self.outputs.count(variable)
+    def uses(self, atom: Atom) -> int:
+        """Return how often equations and outputs read a variable or a constant."""
+        reads = sum(equation.inputs.count(atom) for equation in self.equations)
+        return reads + self.outputs.count(atom)
 
     def is_zero(self, atom: Atom) -> bool:
         """Return whether the atom is seen to be zeros."""
@@ -130,11 +137,11 @@ class Graph:
         return self.is_zero(equation.inputs[0])
 
     def evaluate(self, atoms: Sequence[Atom], inputs: Sequence[Any]) -> list[Any]:
-        """Run the equations on which `atoms` depend, and no others."""
+        """Run the equations on which `atoms` depend, those with effects, and no others."""
         needed = {atom for atom in atoms if isinstance(atom, int)}
         wanted = []
         for equation in reversed(self.equations):
-            if needed.intersection(equation.outputs):
+            if equation.effects or needed.intersection(equation.outputs):
                 wanted.append(equation)
                 needed.update(a for a in equation.inputs if isinstance(a, int))
         values: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
@@ -187,7 +194,8 @@ def _inline(graph: Graph, program: Any, arguments: Sequence[Atom]) -> tuple[Atom
         else:
             outputs = [graph.variable(v.aval) for v in equation.outvars]
             run, name = _binding(equation), equation.primitive.name
-            results = graph.add(name, equation.params, inputs, outputs, run).outputs
+            added = graph.add(name, equation.params, inputs, outputs, run)
+            added.effects, results = bool(equation.effects), added.outputs
         environment.update(zip(equation.outvars, results, strict=True))
     return tuple(map(read, jaxpr.outvars))
 

@@ -148,7 +148,7 @@ class Leaf:
         assert isinstance(product, Outer)
         assert isinstance(lookup, Lookup)
         both = lookups.cross(product, lookup).astype(self.wide)
-        return jnp.maximum(squared + 2 * both, 0)
+        return jnp.where(jnp.isfinite(squared), jnp.maximum(squared + 2 * both, 0), squared)
 
     def _pairs(self, mine: Lookup, theirs: Lookup, others: int) -> Array:
         """Compare the ids of all pairs of examples."""

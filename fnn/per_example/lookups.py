@@ -148,8 +148,9 @@ def canonical_slice(
     """Return the id (1,), and the row (1, p), of one slice put into zeros."""
     ids = jnp.zeros((), jnp.int32)
     for axis in axes:
-        place = jnp.clip(starts[axis], 0, shape[axis] - 1).astype(jnp.int32)
-        ids = ids * shape[axis] + place
+        start = starts[axis]
+        start = start.astype(jnp.int32) if start.dtype.itemsize < 4 else start
+        ids = ids * shape[axis] + jnp.clip(start, 0, shape[axis] - 1).astype(jnp.int32)
     return ids.reshape(1), update.reshape(1, update.size)
 
 

@@ -23,8 +23,9 @@ def rank_one(a: Array, g: Array) -> Array:
 
     Source: Goodfellow 2015, "Efficient per-example gradient computations".
     """
-    a, g = _widen(a, g)
-    return jnp.sum(jnp.sum(jnp.square(a), (1, 2)) * jnp.sum(jnp.square(g), (1, 2)))
+    a, g, scale = _normalized(a, g)
+    each = jnp.sum(jnp.square(a), (1, 2)) * jnp.sum(jnp.square(g), (1, 2))
+    return _rescaled(jnp.sum(each), scale)
 
 
 def direct(a: Array, g: Array) -> Array:
@@ -41,21 +42,20 @@ def gram(a: Array, g: Array) -> Array:
 
     Activations share a mean and cotangents nearly cancel, in which case the same sum with
     A in place of C is all rounding. It is computed in float32 or wider at the highest
-    precision, and never below 0. With u the unit roundoff of that dtype, the tests, on
-    activations and cotangents made to cancel, hold the error of the squared norm to
-    (T + d + p + 8) u (Σₜ (|Cₜ| + |m|) |Gₜ|)². That is small beside the squared norm
-    unless the positions of an example cancel in other ways than through their mean.
+    precision, and never below 0. `FactoredGradients.norms` states the bound of its error,
+    which is small unless positions cancel in other ways than through their mean.
 
     Source: Li et al. 2022, "Large language models can be strong differentially private
     learners", for the sum that is not centred.
     """
-    a, g = _widen(a, g)
-    mean, total = jnp.mean(a, 1, keepdims=True), jnp.sum(g, 1, keepdims=True)
+    a, g, scale = _normalized(a, g)
+    mean = jnp.sum(a, 1, keepdims=True) / max(a.shape[1], 1)
+    total = jnp.sum(g, 1, keepdims=True)
     centred = a - mean
     pairs = jnp.sum(_times(centred, centred) * _times(g, g))
     sides = jnp.sum(_times(centred, mean) * _times(g, total))
     means = jnp.sum(jnp.square(mean), 2) * jnp.sum(jnp.square(total), 2)
-    return jnp.maximum(pairs + 2 * sides + jnp.sum(means), 0)
+    return _rescaled(jnp.maximum(pairs + 2 * sides + jnp.sum(means), 0), scale)
 
 
 def product(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
@@ -95,5 +95,17 @@ def _times(a: Array, b: Array) -> Array:
     return jnp.einsum("ntd,nsd->nts", a, b, precision=HIGHEST)
 
 
-def _widen(a: Array, g: Array) -> tuple[Array, Array]:
-    return a.astype(wide(a.dtype)), g.astype(wide(g.dtype))
+def _normalized(a: Array, g: Array) -> tuple[Array, Array, Array]:
+    """Return factors with no element above 1, and the scale of their product.
+
+    Where the norm is in the range of the dtype, squares of such elements are too.
+    """
+    a, g = a.astype(wide(a.dtype)), g.astype(wide(g.dtype))
+    largest = [lax.stop_gradient(jnp.max(jnp.abs(x), initial=0)) for x in (a, g)]
+    over_a, over_g = (jnp.where(m > 0, m, 1) for m in largest)
+    return a / over_a, g / over_g, over_a * over_g
+
+
+def _rescaled(squared: Array, scale: Array) -> Array:
+    """Return the squared norm times scale², 0 where it is 0 though scale² be infinite."""
+    return jnp.where(squared > 0, squared * jnp.square(scale), squared)

@@ -39,7 +39,11 @@ class Found:
         return lookups.lookup(a, b, params["shape"], params["table"], self.views)
 
     def scaled(self, graph: Graph, scales: Scales) -> "Found":
-        """Return the product with its smaller operand multiplied by scalars."""
+        """Return the product with its smaller operand multiplied by scalars.
+
+        Of operand and scalar, the wider dtype holds the result: what float32 divides after
+        a product of float16 (a scaled loss) need not be a number of float16.
+        """
         if not scales:
             return self
         sizes = [math.prod(graph.shape(operand)) for operand in self.operands]
@@ -47,7 +51,8 @@ class Found:
 
         def scale(x: Array, *factors: Any) -> tuple[Array]:
             for factor, (_, divide) in zip(factors, scales, strict=True):
-                number = jnp.asarray(factor).reshape(()).astype(x.dtype)
+                dtype = products.wider(x.dtype, jnp.result_type(factor))
+                x, number = x.astype(dtype), jnp.asarray(factor, dtype).reshape(())
                 x = x / number if divide else x * number
             return (x,)
 

@@ -171,8 +171,7 @@ def dot(
     axes, the first of them among d: so uses of one parameter, transposed or not, agree.
     """
     (a_sum, b_sum), (a_batch, b_batch) = dimension_numbers
-    if a.dtype != b.dtype:
-        a, b = (x.astype(max(wide(a.dtype), wide(b.dtype), key=_itemsize)) for x in (a, b))
+    a, b = _alike(a, b)
     a_free = [k for k in range(a.ndim) if k not in (*a_sum, *a_batch)]
     b_free = [k for k in range(b.ndim) if k not in (*b_sum, *b_batch)]
     axes = [("n", k) for k in range(len(a_batch))]
@@ -206,6 +205,7 @@ def convolution(
     a: Array, b: Array, params: dict[str, Any], chain: tuple[View, ...]
 ) -> Convolution:
     """Return the product `lax.conv_general_dilated(a, b)`, seen through views."""
+    a, b = _alike(a, b)
     numbers = params["dimension_numbers"]
     features, batches = params["feature_group_count"], params["batch_group_count"]
     n = features * batches
@@ -265,8 +265,18 @@ def scaled(x: Array, weights: Array) -> Array:
     return x * weights.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
-def _itemsize(dtype: Any) -> int:
-    return jnp.dtype(dtype).itemsize
+def wider(*dtypes: Any) -> Any:
+    """Return the floating dtype with most bits, the first of several."""
+    floating = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
+    return max(floating, key=lambda dtype: jnp.dtype(dtype).itemsize)
+
+
+def _alike(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return operands of one dtype: JAX multiplies bfloat16 or integers by float32."""
+    if a.dtype == b.dtype:
+        return a, b
+    dtype = wide(wider(a.dtype, b.dtype))
+    return a.astype(dtype), b.astype(dtype)
 
 
 def merge(x: Array, axis: int) -> Array:

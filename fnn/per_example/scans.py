@@ -130,7 +130,7 @@ def _addends(loop: Loop, place: int) -> list[Atom]:
         equation = body.producer.get(atom) if isinstance(atom, int) else None
         if atom == carried:
             seen = True
-        elif equation is not None and equation.name == "add_any":
+        elif equation is not None and equation.name == "add_any" and body.uses(atom) == 1:
             queue.extend(equation.inputs)
         else:
             addends.append(atom)
