@@ -1,5 +1,7 @@
 """Clipped gradients: each adds no more than its bound, whatever the examples are."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -207,3 +209,35 @@ def test_calls_are_checked():
         clipped_gradient(ROW.loss, 1.0, clipping=("*1", "frozen"))(PARAMS, *BATCH)
     with pytest.raises(ValueError, match="'b1' is in several"):
         clipped_gradient(ROW.loss, 1.0, clipping=("*", "b1"))(PARAMS, *BATCH)
+
+
+@pytest.mark.parametrize("name", ["mlp", "two positions", "tied embedding", "grid"])
+def test_no_example_adds_more_than_the_bound(name):
+    """In float32, to 1e-6 of the bound; together they are the clipped gradient."""
+    row = NETWORKS[name]
+    params, batch = draw(row, jnp.float32)
+    norms = [jnp.sqrt(fnn.tree.dot(g, g)) for g in gradients_by_loop(row, params, batch)]
+    bounds = (0.0, 1e-3, float(np.median(norms)), float(np.max(norms)) * 0.999, np.inf)
+
+    @jax.jit
+    def contributions(params, *batch):
+        def one(bound, *example):
+            clip = clipped_gradient(row.loss, bound)
+            return clip(params, *(x[None] for x in example)).gradient
+
+        each = [jax.vmap(functools.partial(one, bound))(*batch) for bound in bounds]
+        return each, [
+            clipped_gradient(row.loss, b)(params, *batch).gradient for b in bounds
+        ]
+
+    for bound, each, total in zip(bounds, *contributions(params, *batch), strict=True):
+        rows = np.concatenate([np.reshape(each[k], (5, -1)) for k in sorted(each)], 1)
+        lengths = np.linalg.norm(np.float64(rows), axis=1)
+        assert (lengths <= bound * (1 + 1e-6)).all()
+        limit = 1e-5 * max(lengths.sum(), 1e-30)
+        np.testing.assert_allclose(flat(total), rows.sum(0), rtol=1e-5, atol=limit)
+
+
+def gradients_by_loop(row, params, batch):
+    gradient = jax.jit(jax.grad(row.loss))
+    return [gradient(params, *example) for example in zip(*batch, strict=True)]

@@ -79,7 +79,7 @@ def loss(w, x):
         ),
         (
             ValueError,
-            r"same parameters, of shapes \(3, 2\), got \(3, 4\)",
+            r"same parameters, of shapes \{'': \(3, 2\)\}, got \{'': \(3, 4\)\}",
             lambda: per_example.gradients(loss)(W, X).gram(
                 per_example.gradients(loss)(jnp.ones((3, 4)), X)
             ),

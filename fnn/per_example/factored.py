@@ -18,7 +18,7 @@ from fnn.per_example.leaf import Leaf, leaf_of, parts_of
 from fnn.per_example.parts import Formed, Part
 from fnn.per_example.paths import Found, NotFactoredError, Path
 from fnn.per_example.report import Explanation, explain
-from fnn.types import Array, PyTree
+from fnn.types import Array, PyTree, Shape
 
 MEMORY_BUDGET = 2**26
 
@@ -49,16 +49,17 @@ class FactoredGradients:
 
         They are computed in float32 or wider; let u be the unit roundoff there, 2⁻²⁴ in
         float32. For a product of A, (T, d), and G, (T, p), let n = T + d + p + 8, and
-        S = Σₜ (|Aₜ - m| + |m|) |Gₜ|, m being the mean of Aₜ; rows u of a table count in S
-        as Σ |uₛ|. By the rule that `explain` names, the tests hold the error to
+        S = Σₜ (|Aₜ - m| + |m|) |Gₜ|, m being the mean of Aₜ; cotangents of rows looked up
+        in a table add their lengths to S. By the rule that `explain` names, the tests hold
+        the error to
 
-        - n u S, of the norm: formed, |a|² |g|² (there n u of itself), rows of a table;
+        - n u S, of the norm: formed (and forgotten), |a|² |g|², rows of a table;
         - n u S², of the squared norm: the centred Gram form, a table that is looked up
           and multiplied, and parts of these. A norm far below S, where positions cancel in
           other ways than through their mean, has few digits, and may be too small.
 
-        No norm is negative, nor NaN where the factors are finite. As squares leave the
-        range of float32, norms above 1e19 are infinite and those below 1e-19 are 0.
+        No norm is negative, nor NaN where the products of factors are finite. As squares
+        leave the range of float32, norms above 1e19 are infinite, those below 1e-19 are 0.
         """
         squared = self.squared_norms(per_leaf=per_leaf)
         return jax.tree.map(jnp.sqrt, squared)
@@ -105,7 +106,7 @@ class FactoredGradients:
         step on example j upon the loss of example i, up to the learning rate.
         """
         other = self if other is None else other
-        mine, theirs = (g._map(lambda leaf: leaf.shape) for g in (self, other))
+        mine, theirs = (g._shapes() for g in (self, other))
         if mine != theirs:
             raise ValueError(
                 f"other must be of the same parameters, of shapes {mine}, got {theirs}"
@@ -165,6 +166,11 @@ class FactoredGradients:
         return jax.tree.map(
             function, self.leaves, *rest, is_leaf=lambda node: isinstance(node, Leaf)
         )
+
+    def _shapes(self) -> dict[str, Shape]:
+        """Return the shapes of the parameters by path."""
+        specs = self._map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+        return {path: spec.shape for path, spec in tree.flatten(specs).items()}
 
     def _check_structure(self, name: str, value: PyTree) -> None:
         structures = {jax.tree.structure(x) for x in (self._map(lambda _: 0), value)}
