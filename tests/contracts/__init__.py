@@ -4,6 +4,7 @@ A new one needs one row; `test_*_contract.py` then checks what all of its kind p
 oracles are written in NumPy, in float64, from the published formulas.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 
 class LayerRow(NamedTuple):
@@ -73,6 +75,47 @@ def over(table, *, where=lambda row: True):
 def example(shape, dtype="float32", seed=1):
     """Return normal random numbers."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def check_derivatives(function, x, h=1e-6):
+    """Compare derivatives of both modes and orders, in float64, in one direction.
+
+    The first are held against differences of the function, the second against differences
+    of the first, and the modes against each other.
+    """
+    x, unravel = ravel_pytree(x)
+    rng = np.random.default_rng(1)
+    v = jnp.asarray(rng.normal(size=x.shape))
+
+    def flat(x):
+        return ravel_pytree(function(unravel(x)))[0]
+
+    w = jnp.asarray(rng.normal(size=jax.eval_shape(flat, x).shape))
+
+    @jax.jit
+    def derivatives(x):
+        gradient = jax.grad(lambda x: jnp.vdot(w, flat(x)))
+
+        def forward(x):
+            return jax.jvp(flat, (x,), (v,))
+
+        (y, slope), (_, curvature) = jax.jvp(forward, (x,), (v,))
+        along_gradient = jax.grad(lambda x: jnp.vdot(gradient(x), v))
+        twice = jax.jvp(gradient, (x,), (v,))[1], along_gradient(x)
+        return y, slope, curvature, gradient(x), twice
+
+    _, slope, curvature, gradient, (forward_reverse, reverse_reverse) = derivatives(x)
+    (above, _, _, steep, _), (below, _, _, flatter, _) = (
+        derivatives(x + h * v),
+        derivatives(x - h * v),
+    )
+    agree = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
+    agree(slope, (above - below) / (2 * h))
+    agree(forward_reverse, (steep - flatter) / (2 * h))
+    agree = functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
+    agree(gradient @ v, w @ slope)
+    agree(reverse_reverse, forward_reverse)
+    agree(forward_reverse @ v, w @ curvature)
 
 
 def numpy64(tree):
