@@ -1,12 +1,13 @@
 """What a model consists of: shapes, parameters and work per layer."""
 
-import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 
 from fnn import checks, tree
 from fnn.layers.base import Layer, kind_of, observing, show_layer, spec
+from fnn.layers.repetition import Repeat
 from fnn.types import PyTree
 
 
@@ -47,7 +48,8 @@ def summary(model: Layer, x: PyTree) -> Summary:
 
     Args:
         model: Any layer. What a combinator holds is listed; what another layer calls
-            inside counts as part of that layer.
+            inside counts as part of that layer. What `Repeat` holds is listed once, with
+            the parameters and FLOPs of all copies.
         x: One example, or its `jax.ShapeDtypeStruct`.
 
     Returns:
@@ -81,23 +83,49 @@ def summary(model: Layer, x: PyTree) -> Summary:
     if not calls:
         calls = [((kind_of(model),), model, params, state, x, y)]
     prefixes = {path[:i] for path, *_ in calls for i in range(len(path))}
-    rows = tuple(_row(*call) for call in calls if call[0] not in prefixes)
+    times = {path: layer.times for path, layer, *_ in calls if isinstance(layer, Repeat)}
+    if isinstance(model, Repeat):
+        times[()] = model.times
+    rows = tuple(
+        _row(math.prod(times.get(path[:i], 1) for i in range(len(path))), path, *call)
+        for path, *call in calls
+        if path not in prefixes
+    )
     flops = _flops(model, params, state, x)
     return Summary(rows, tree.size(params), tree.nbytes(params), flops)
 
 
 def _row(
-    path: tuple[str, ...], layer: Layer, params: Any, state: Any, x: Any, y: Any
+    copies: int,
+    path: tuple[str, ...],
+    layer: Layer,
+    params: Any,
+    state: Any,
+    x: Any,
+    y: Any,
 ) -> LayerSummary:
     name = show_layer(layer).replace("\n", " ")
+    if copies > 1:
+        name = f"{copies} x {name}"
     flops = _flops(layer, params, state, x)
-    return LayerSummary("/".join(path), name, checks.describe(y), tree.size(params), flops)
+    return LayerSummary(
+        "/".join(path),
+        name,
+        checks.describe(y),
+        copies * tree.size(params),
+        None if flops is None else copies * flops,
+    )
 
 
 def _flops(layer: Layer, params: Any, state: Any, x: Any) -> float | None:
     """Return XLA's count of operations, or `None` from a backend that has none."""
-    apply = jax.jit(functools.partial(layer.apply, train=False))
-    costs = apply.lower(params, state, x).cost_analysis()
+
+    def apply(params: Any, state: Any, x: Any) -> Any:
+        # XLA counts the body of a loop once; this unrolls `jax.lax.scan`.
+        with jax.disable_jit():
+            return layer.apply(params, state, x)
+
+    costs = jax.jit(apply).lower(params, state, x).cost_analysis()
     return None if costs is None else float(costs.get("flops", 0.0))
 
 

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
-from jax.test_util import check_grads
+from contracts import check_derivatives, example
 
 import fnn
 from fnn.layers.base import apply_child
@@ -110,11 +109,11 @@ def test_gradient_is_right_in_both_modes_through_batch_and_depth(x64):
     model, xs = fnn.batched(Repeat(fnn.Residual(block), 2)), example((12, 3), "float64")
     params, state = model.init(key(), xs)
 
-    @jax.jit
-    def output(params, xs):
+    def output(inputs):
+        params, xs = inputs
         return model.apply(params, state, xs, train=True)[0]
 
-    check_grads(output, (params, xs), order=1, modes=["fwd", "rev"], atol=1e-6, rtol=1e-6)
+    check_derivatives(output, (params, xs))
 
 
 def test_trees_pass_through_a_plain_callable():
@@ -142,7 +141,17 @@ def test_summary_sees_inside():
         "repeat_0/layer/branch/tanh_0",
         "dense_0",
     ]
+    assert [row.parameters for row in summary.rows] == [3 * 20, 0, 10]
     assert summary.parameters == 3 * 20 + 10
+
+
+def test_summary_counts_every_copy():
+    x = jnp.ones(4)
+    nested = fnn.summary(Repeat(Repeat(fnn.Dense(4), 3), 2), x)
+    unrolled = fnn.summary(fnn.Sequential(*[fnn.Dense(4)] * 6), x)
+    assert nested.parameters == nested.rows[0].parameters == 6 * 20
+    assert nested.flops == nested.rows[0].flops == unrolled.flops == 6 * 36
+    assert nested.rows[0].layer == "6 x fnn.Dense(4)"
 
 
 @pytest.mark.parametrize(
