@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.types import Key, PyTree
+from fnn.types import Array, Key, PyTree
 
 
 def describe(tree: PyTree) -> str:
@@ -71,6 +71,38 @@ def floating(owner: str, x: Any) -> np.dtype[Any]:
             f"for example images.astype('float32') / 255"
         )
     return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def values_between(
+    values: Any, low: float, high: float, what: str, slack: float = 0.0
+) -> None:
+    """Raise unless the values, where they can be seen, are from low to high."""
+    if isinstance(values, jax.core.Tracer):
+        return
+    seen = np.asarray(values)
+    inside = (seen >= low - slack) & (seen <= high + slack)
+    if not inside.all():
+        bound = f"from {low} to {high}" if np.isfinite(high) else f"at least {low}"
+        raise ValueError(f"{what} must be {bound}, got {span(seen)}")
+
+
+def classes_of(values: Any, classes: int, what: str) -> tuple[Array, Array]:
+    """Return integer classes as int32, and whether each is from 0 to classes - 1.
+
+    Where the values can be seen, one that is not raises.
+    """
+    given, values = values, jnp.asarray(values)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(f"{what} must be integer classes, got {describe(values)}")
+    values_between(given, 0, classes - 1, what)
+    values = values.astype(jnp.int32)
+    return values, (values >= 0) & (values < classes)
+
+
+def span(seen: np.ndarray[Any, Any]) -> str:
+    """Return the least and the largest value, for an error."""
+    low, high = seen.min(), seen.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:

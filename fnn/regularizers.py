@@ -20,7 +20,18 @@ from fnn.values import Value
 KERNELS = "*kernel"
 
 
-class L1(Value):
+class _OfOneStrength(Value):
+    """What `L1` and `L2` are configured with."""
+
+    strength: float | Array
+    on: Pattern = KERNELS
+
+    def __post_init__(self) -> None:
+        checks.between("strength", self.strength, 0, float("inf"))
+        self._set(on=_normalized(self.on))
+
+
+class L1(_OfOneStrength):
     """Penalize the sum of absolute weights: Ω = λ Σ |w|.
 
     It drives weights to 0. Gradient descent only makes them small, since its steps jump
@@ -41,19 +52,12 @@ class L1(Value):
         Array(0.7, dtype=float32)
     """
 
-    strength: float | Array
-    on: Pattern = KERNELS
-
-    def __post_init__(self) -> None:
-        checks.between("strength", self.strength, 0, float("inf"))
-        self._set(on=_normalized(self.on))
-
     def __call__(self, params: Params) -> Array:
         """Return the penalty, ()."""
         return _penalty(params, self.on, (self.strength, jnp.abs))
 
 
-class L2(Value):
+class L2(_OfOneStrength):
     """Penalize the sum of squared weights: Ω = λ Σ w², of matrices λ ‖W‖² (Frobenius).
 
     Where the penalty is written λ'/(2m) Σ w² for m training examples, λ = λ' / (2m);
@@ -76,13 +80,6 @@ class L2(Value):
         >>> fnn.regularizers.L2(0.1)(params)
         Array(2.5, dtype=float32)
     """
-
-    strength: float | Array
-    on: Pattern = KERNELS
-
-    def __post_init__(self) -> None:
-        checks.between("strength", self.strength, 0, float("inf"))
-        self._set(on=_normalized(self.on))
 
     def __call__(self, params: Params) -> Array:
         """Return the penalty, ()."""

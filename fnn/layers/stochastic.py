@@ -13,7 +13,34 @@ from fnn.layers.linear import affine, init_affine
 from fnn.types import Array, Initializer, Key, Params, Shape, State
 
 
-class Dropout(Layer):
+class Perturbation(Layer):
+    """What changes x at random in training, and gives it as it is at inference."""
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> tuple[Array, State]:
+        self.check(x)
+        if not train:
+            return x, state
+        key = checks.typed_key(key, f"{type(self).__name__} in training")
+        return self.perturb(key, x), state
+
+    def check(self, x: Array) -> None:
+        """Raise unless x is floating-point."""
+        checks.floating(type(self).__name__, x)
+
+    def perturb(self, key: Key, x: Array) -> Array:
+        """Return x as it is in training."""
+        raise NotImplementedError
+
+
+class Dropout(Perturbation):
     """Set elements to zero at random in training: y = x m / (1 - rate).
 
     Each element of the mask m is 0 with probability `rate`, else 1, so that the
@@ -55,32 +82,20 @@ class Dropout(Layer):
             raise ValueError(f"shared_axes must be a tuple of integers, got {axes!r}")
         self._set(shared_axes=tuple(axes))
 
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        x: Array,
-        *,
-        key: Key | None = None,
-        train: bool = False,
-    ) -> tuple[Array, State]:
-        shape = self._mask_shape(x)
-        if not train:
-            return x, state
-        key = checks.typed_key(key, "Dropout in training")
-        return _drop(key, self.rate, x, shape), state
-
-    def _mask_shape(self, x: Array) -> Shape:
-        checks.floating("Dropout", x)
-        shape = list(x.shape)
+    def check(self, x: Array) -> None:
+        super().check(x)
         for axis in self.shared_axes:
             if not -x.ndim <= axis < x.ndim:
                 raise ValueError(
                     f"Dropout shares its mask along the axes {self.shared_axes}, and x "
                     f"{checks.describe(x)} has no axis {axis}"
                 )
+
+    def perturb(self, key: Key, x: Array) -> Array:
+        shape = list(x.shape)
+        for axis in self.shared_axes:
             shape[axis] = 1
-        return tuple(shape)
+        return _drop(key, self.rate, x, tuple(shape))
 
 
 class DropConnect(Layer):
@@ -151,7 +166,7 @@ class DropConnect(Layer):
         return affine("DropConnect", x, kernel, bias), state
 
 
-class StochasticDepth(Layer):
+class StochasticDepth(Perturbation):
     """Drop all of x at once at random in training: y = x m / (1 - rate).
 
     m is 0 with probability `rate`, else 1, one number for each example, so that the
@@ -189,23 +204,11 @@ class StochasticDepth(Layer):
     def __post_init__(self) -> None:
         checks.between("rate", self.rate, 0, 1)
 
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        x: Array,
-        *,
-        key: Key | None = None,
-        train: bool = False,
-    ) -> tuple[Array, State]:
-        checks.floating("StochasticDepth", x)
-        if not train:
-            return x, state
-        key = checks.typed_key(key, "StochasticDepth in training")
-        return _drop(key, self.rate, x, ()), state
+    def perturb(self, key: Key, x: Array) -> Array:
+        return _drop(key, self.rate, x, ())
 
 
-class GaussianNoise(Layer):
+class GaussianNoise(Perturbation):
     """Add normal noise in training: y = x + std · ε, ε ~ N(0, 1). At inference y = x.
 
     Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization".
@@ -230,22 +233,10 @@ class GaussianNoise(Layer):
     def __post_init__(self) -> None:
         checks.between("std", self.std, 0, math.inf)
 
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        x: Array,
-        *,
-        key: Key | None = None,
-        train: bool = False,
-    ) -> tuple[Array, State]:
-        checks.floating("GaussianNoise", x)
-        if not train:
-            return x, state
-        key = checks.typed_key(key, "GaussianNoise in training")
+    def perturb(self, key: Key, x: Array) -> Array:
         x = jnp.asarray(x)
         noise = jax.random.normal(key, x.shape, x.dtype)
-        return x + jnp.asarray(self.std, x.dtype) * noise, state
+        return x + jnp.asarray(self.std, x.dtype) * noise
 
 
 def _drop(key: Key, rate: float, x: Array, shape: Shape) -> Array:

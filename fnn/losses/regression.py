@@ -264,7 +264,7 @@ def poisson_nll(output: Array, target: Array) -> Array:
         >>> poisson_nll(jax.numpy.array([0.0]), 1)
         Array(1., dtype=float32)
     """
-    targets.check_range(target, 0, float("inf"), "targets of poisson_nll")
+    checks.values_between(target, 0, float("inf"), "targets of poisson_nll")
     z, t = targets.pair(output, target, "poisson_nll")
     return jnp.sum(jnp.exp(z) - t * z + jax.scipy.special.gammaln(t + 1))
 

@@ -34,7 +34,7 @@ def signs(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
         seen = np.asarray(labels)
         if not np.isin(seen, (-1, 1)).all():
             raise ValueError(
-                f"labels of {owner} must be -1 or 1, got {_span(seen)}; "
+                f"labels of {owner} must be -1 or 1, got {checks.span(seen)}; "
                 f"if they are 0 or 1, give 2 * labels - 1"
             )
     output, labels = pair(output, labels, owner)
@@ -43,13 +43,13 @@ def signs(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
 
 def probabilities(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
     """Return both as `pair` does, the labels being numbers from 0 to 1."""
-    check_range(labels, 0, 1, f"labels of {owner}", SLACK)
+    checks.values_between(labels, 0, 1, f"labels of {owner}", SLACK)
     return pair(output, labels, owner)
 
 
 def class_weights(weights: Any, logits: Array) -> Array:
     """Return the weights as an array like the logits, (classes,)."""
-    check_range(weights, 0, float("inf"), "class_weights")
+    checks.values_between(weights, 0, float("inf"), "class_weights")
     if np.shape(weights) != logits.shape:
         raise ValueError(
             f"class_weights must be a number for each of {logits.size} classes, "
@@ -61,16 +61,15 @@ def class_weights(weights: Any, logits: Array) -> Array:
 def one_hot(logits: Any, labels: Any, owner: str) -> tuple[Array, Array, Array]:
     """Return the logits, which of them is the class's, and whether it is one of them."""
     dtype = _check_vector(logits, labels, owner)
-    given, labels = labels, jnp.asarray(labels)
-    if labels.ndim or not jnp.issubdtype(labels.dtype, jnp.integer):
+    if np.ndim(labels):
         raise TypeError(
-            f"{owner} takes an integer class of shape (); got {checks.describe(labels)}"
+            f"{owner} takes an integer class of shape (); got "
+            f"{checks.describe(jnp.asarray(labels))}"
         )
     classes = logits.shape[0]
-    check_range(given, 0, classes - 1, f"labels for {classes} logits")
-    labels = labels.astype(jnp.int32)
+    labels, valid = checks.classes_of(labels, classes, f"labels for {classes} logits")
     hot = jnp.arange(classes, dtype=jnp.int32) == labels
-    return jnp.asarray(logits, dtype), hot, (labels >= 0) & (labels < classes)
+    return jnp.asarray(logits, dtype), hot, valid
 
 
 def distribution(logits: Any, labels: Any, owner: str) -> tuple[Array, Array]:
@@ -82,7 +81,7 @@ def distribution(logits: Any, labels: Any, owner: str) -> tuple[Array, Array]:
             f"{checks.describe(jnp.asarray(labels))}"
         )
     logits, t = pair(logits, labels, owner)
-    check_range(labels, 0, 1, f"labels of {owner}, where a distribution,", SLACK)
+    checks.values_between(labels, 0, 1, f"labels of {owner}, where a distribution,", SLACK)
     if not isinstance(labels, jax.core.Tracer):
         total = np.asarray(labels).astype(np.float64).sum()
         if not abs(total - 1) <= SLACK:
@@ -122,19 +121,6 @@ def mean_under(t: Array, costs: Array) -> Array:
     return jnp.sum(t * jnp.where(impossible, 0, costs))
 
 
-def check_range(
-    values: Any, low: float, high: float, what: str, slack: float = 0.0
-) -> None:
-    """Raise unless the values, where they can be seen, are from low to high."""
-    if isinstance(values, jax.core.Tracer):
-        return
-    seen = np.asarray(values)
-    inside = (seen >= low - slack) & (seen <= high + slack)
-    if not inside.all():
-        bound = f"from {low} to {high}" if np.isfinite(high) else f"at least {low}"
-        raise ValueError(f"{what} must be {bound}, got {_span(seen)}")
-
-
 def check_positive(name: str, value: Any) -> None:
     """Raise unless the number is above 0; arrays are taken on trust."""
     checks.between(name, value, 0, float("inf"))
@@ -152,7 +138,3 @@ def _check_vector(logits: Any, labels: Any, owner: str) -> Any:
             f"a batch, or positions, use jax.vmap({owner})"
         )
     return dtype
-
-
-def _span(seen: np.ndarray[Any, Any]) -> str:
-    return f"{seen.min()}" if seen.size == 1 else f"{seen.min()} to {seen.max()}"

@@ -5,7 +5,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.metrics.labels import classes_of
 from fnn.types import Array
 
 
@@ -112,4 +111,4 @@ def _label(logits: Array, labels: Any, owner: str) -> tuple[Array, Array]:
         )
     if array.ndim == 1:
         return array.argmax().astype(jnp.int32), jnp.bool_(True)
-    return classes_of(labels, logits.size, f"labels for {logits.size} logits")
+    return checks.classes_of(labels, logits.size, f"labels for {logits.size} logits")

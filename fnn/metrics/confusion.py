@@ -5,7 +5,6 @@ from typing import Literal, TypeAlias
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.metrics.labels import classes_of
 from fnn.types import Array
 
 Average: TypeAlias = Literal["macro", "micro"] | None
@@ -39,8 +38,8 @@ def confusion_matrix(predictions: Array, labels: Array, classes: int) -> Array:
     """
     classes = checks.positive_integer("classes", classes)
     what = f"of confusion_matrix for {classes} classes"
-    columns, known = classes_of(predictions, classes, f"predictions {what}")
-    rows, valid = classes_of(labels, classes, f"labels {what}")
+    columns, known = checks.classes_of(predictions, classes, f"predictions {what}")
+    rows, valid = checks.classes_of(labels, classes, f"labels {what}")
     if rows.ndim != 1 or rows.shape != columns.shape:
         raise ValueError(
             f"predictions and labels must be of shape (examples,), got "

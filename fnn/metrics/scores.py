@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.metrics.labels import classes_of
 from fnn.types import Array, wide
 
 # How far from 1 the sum of an example's probabilities may be, in bfloat16.
@@ -42,7 +41,7 @@ def roc_auc(scores: Array, labels: Array) -> Array:
         Array(0.75, dtype=float32)
     """
     dtype = wide(checks.floating("roc_auc", scores))
-    labels, valid = classes_of(labels, 2, "labels of roc_auc")
+    labels, valid = checks.classes_of(labels, 2, "labels of roc_auc")
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(
             f"roc_auc takes scores and labels of shape (examples,), got "
@@ -139,7 +138,7 @@ def expected_calibration_error(
     examples, classes = probabilities.shape
     if not examples:
         raise ValueError("expected_calibration_error needs at least one example")
-    labels, valid = classes_of(labels, classes, f"labels for {classes} classes")
+    labels, valid = checks.classes_of(labels, classes, f"labels for {classes} classes")
     probabilities = jnp.asarray(probabilities, dtype)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1).astype(jnp.int32) == labels
