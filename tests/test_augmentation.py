@@ -1,6 +1,7 @@
 """Augmentation: what may come out, how often, and the same however it is computed."""
 
 import dataclasses
+import functools
 import pickle
 import sys
 
@@ -16,6 +17,8 @@ import fnn
 from fnn.data import (
     AddNoise,
     Augmentations,
+    BatchAugmentation,
+    BatchAugmentations,
     CutMix,
     Cutout,
     Mixup,
@@ -46,7 +49,11 @@ AUGMENTATIONS = {
     "AddNoise": lambda: AddNoise(0.1),
     "Augmentations": lambda: Augmentations(RandomShift(1), noisy, RandomFlip()),
 }
-MIXERS = {"Mixup": lambda: Mixup(0.4), "CutMix": lambda: CutMix(1.0)}
+MIXERS = {
+    "Mixup": lambda: Mixup(0.4),
+    "CutMix": lambda: CutMix(1.0),
+    "BatchAugmentations": lambda: BatchAugmentations(RandomFlip(), Mixup(0.4)),
+}
 IMAGE = example((6, 5, 3))
 BATCH = example((8, 6, 5, 3)), jnp.asarray(one_hot(np.arange(8) % 4, 4))
 
@@ -352,6 +359,49 @@ def test_cutmix_pastes_a_box_and_mixes_labels_by_its_area():
             assert height == width  # as those of the image are
             whole += 1
     assert whole > 20
+
+
+class Swap(BatchAugmentation):
+    """Exchange the inputs and the targets of a batch of two, each by itself."""
+
+    def __call__(self, key, x, y):
+        return x[::-1], y[::-1] + 1
+
+
+def test_batch_augmentation_sees_inputs_and_targets_in_training():
+    model, loss = fnn.Dense(1, bias=False), fnn.losses.squared_error
+    params, x, y = {"kernel": jnp.ones((1, 1))}, jnp.array([[1.0], [4.0]]), jnp.ones(2)
+    negated = BatchAugmentations(lambda key, x: -x, Swap())
+    for augment, outputs in ((Swap(), (4, 1)), (negated, (-4, -1))):
+        objective = fnn.supervised(model, loss, augment=augment)
+        value, _ = objective(params, {}, (x, y), key())
+        assert value == sum((output - 2) ** 2 for output in outputs) / 2
+
+
+def test_mixup_trains_in_fit():
+    x, labels = example((12, 6, 5, 1)), one_hot(np.arange(12) % 2, 2)
+    _, _, history = fnn.fit(
+        fnn.Sequential(fnn.Flatten(), fnn.Dense(2)),
+        fnn.losses.softmax_cross_entropy,
+        fnn.optimizers.SGD(0.1),
+        (x, labels),
+        key=key(),
+        epochs=2,
+        batch_size=4,
+        augment=BatchAugmentations(RandomFlip(), Mixup(0.2), CutMix(1.0)),
+        metrics={"accuracy": fnn.metrics.accuracy},
+        progress=False,
+    )
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_mixing_has_no_per_example_gradients():
+    objective = fnn.supervised(fnn.Dense(1), fnn.losses.squared_error, augment=Mixup(0.2))
+    clip = functools.partial(fnn.per_example.clipped_gradient, max_norm=1.0)
+    batch = jnp.ones((2, 1)), jnp.ones((2, 1))
+    params, state = objective.model.init(key(), batch[0][0])
+    with pytest.raises(ValueError, match="mixes those of a batch"):
+        objective.per_example_gradient(clip, params, state, batch, key())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])

@@ -12,6 +12,8 @@ from fnn.data.datasets import cifar10 as cifar10
 from fnn.data.datasets import digits as digits
 from fnn.data.datasets import mnist as mnist
 from fnn.data.idx import read_idx as read_idx
+from fnn.data.mixing import BatchAugmentation as BatchAugmentation
+from fnn.data.mixing import BatchAugmentations as BatchAugmentations
 from fnn.data.mixing import CutMix as CutMix
 from fnn.data.mixing import Mixup as Mixup
 from fnn.data.poisson import PoissonSample as PoissonSample

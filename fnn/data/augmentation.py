@@ -6,7 +6,7 @@ width, ...): what holds for the pixels holds for all their channels.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -217,7 +217,27 @@ class AddNoise(Value):
         return x + jnp.asarray(self.std, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
 
 
-class Augmentations(Value):
+class Steps(Value):
+    """Augmentations that are applied one after the other."""
+
+    steps: tuple[Callable[..., Any], ...]
+
+    def __init__(
+        self, *functions: Callable[..., Any], steps: tuple[Callable[..., Any], ...] = ()
+    ) -> None:
+        # `dataclasses.replace` passes the field itself.
+        self._set(steps=functions or steps)
+        for step in self.steps:
+            if isinstance(step, type) or not callable(step):
+                raise TypeError(
+                    f"{type(self).__name__} takes functions (key, x) -> x, got {show(step)}"
+                )
+
+    def _arguments(self) -> Iterator[str]:
+        return map(show, self.steps)
+
+
+class Augmentations(Steps):
     """Apply augmentations one after the other, each with a key of its own.
 
     Args:
@@ -234,18 +254,7 @@ class Augmentations(Value):
         (32, 32, 3)
     """
 
-    steps: tuple[Augmentation, ...]
-
-    def __init__(
-        self, *functions: Augmentation, steps: tuple[Augmentation, ...] = ()
-    ) -> None:
-        # `dataclasses.replace` passes the field itself.
-        self._set(steps=functions or steps)
-        for step in self.steps:
-            if isinstance(step, type) or not callable(step):
-                raise TypeError(
-                    f"Augmentations takes functions (key, x) -> x, got {show(step)}"
-                )
+    __init__ = Steps.__init__  # in place of the one that a dataclass would make
 
     def __call__(self, key: Key, x: Array) -> Array:
         """Return x after all steps."""
@@ -254,6 +263,3 @@ class Augmentations(Value):
         for i, step in enumerate(self.steps):
             x = step(keys[i], x)
         return x
-
-    def _arguments(self) -> Iterator[str]:
-        return map(show, self.steps)

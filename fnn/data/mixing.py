@@ -1,7 +1,8 @@
 """Augmentation that mixes the examples of a batch, as values called `(key, x, y)`.
 
 Labels are distributions, such as `one_hot` makes, because they are mixed as well. One
-proportion is drawn for a batch, and every example meets another one of its batch.
+proportion is drawn for a batch, and every example meets another one of its batch. Given to
+`fnn.fit` as `augment`, they are applied to each batch.
 """
 
 import math
@@ -12,12 +13,67 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.data import images
+from fnn.data.augmentation import Steps
 from fnn.data.shuffling import permutation
 from fnn.types import Array, Key, wide
 from fnn.values import Value
 
 
-class Mixup(Value):
+class BatchAugmentation(Value):
+    """What changes a batch at random, targets included: `(key, x, y) -> (x, y)`.
+
+    `fnn.fit` and `fnn.supervised` give it the whole batch, where any other augmentation
+    is given one input.
+
+    Example:
+        >>> class Reverse(fnn.data.BatchAugmentation):
+        ...     def __call__(self, key, x, y):
+        ...         return x[::-1], y[::-1]
+        >>> objective = fnn.supervised(
+        ...     fnn.Dense(2), fnn.losses.squared_error, augment=Reverse()
+        ... )
+    """
+
+    def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return a batch like the one given, with leading axes over its examples."""
+        raise NotImplementedError
+
+
+class BatchAugmentations(Steps, BatchAugmentation):
+    """Apply augmentations one after the other to a batch, each with a key of its own.
+
+    Args:
+        *functions: Augmentations of one input, or functions `(key, x) -> x`, which are
+            mapped over the batch; and augmentations of a batch.
+
+    Raises:
+        TypeError: If a step can't be called.
+
+    Example:
+        >>> augment = fnn.data.BatchAugmentations(
+        ...     fnn.data.RandomFlip(), fnn.data.Mixup(0.2)
+        ... )
+        >>> x, y = jax.numpy.ones((4, 8, 8, 3)), fnn.data.one_hot([0, 1, 0, 1], 2)
+        >>> x, y = augment(jax.random.key(0), x, y)
+        >>> x.shape, y.shape
+        ((4, 8, 8, 3), (4, 2))
+    """
+
+    __init__ = Steps.__init__  # in place of the one that a dataclass would make
+
+    def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return the batch after all steps."""
+        key = checks.typed_key(key, "BatchAugmentations")
+        keys = jax.random.split(key, len(self.steps))
+        for i, step in enumerate(self.steps):
+            if isinstance(step, BatchAugmentation):
+                x, y = step(keys[i], x, y)
+            else:
+                x = jax.vmap(step)(jax.random.split(keys[i], len(x)), x)
+        return x, y
+
+
+class Mixup(BatchAugmentation):
     """Mix each example with another: x ← λ x + (1 - λ) x', y ← λ y + (1 - λ) y'.
 
     λ is drawn from Beta(alpha, alpha).
@@ -58,7 +114,7 @@ class Mixup(Value):
         return _mixed(share, x, x[other]), _mixed(share, y, y[other])
 
 
-class CutMix(Value):
+class CutMix(BatchAugmentation):
     """Paste a box of another image: x ← x outside, x' inside; y ← λ y + (1 - λ) y'.
 
     The box is around any pixel, its sides √(1 - λ) times the image's, with λ from

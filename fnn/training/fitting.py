@@ -17,7 +17,12 @@ from fnn.training import loop as loops
 from fnn.training.accumulation import check_divisible
 from fnn.training.evaluation import check_metrics, means_on_device
 from fnn.training.inputs import on_device
-from fnn.training.objective import Metric, PerExampleGradient, supervised
+from fnn.training.objective import (
+    Augmentation,
+    Metric,
+    PerExampleGradient,
+    supervised,
+)
 from fnn.training.progress import Display, make_display
 from fnn.training.step import Step, TrainState, make_step
 from fnn.types import Array, GradientTransformation, Key, NDArray, Params, PyTree, State
@@ -47,7 +52,7 @@ def fit(
     validation: tuple[PyTree, PyTree] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     regularizer: Callable[[Params], Array] | None = None,
-    augment: Callable[[Key, PyTree], PyTree] | None = None,
+    augment: Augmentation | None = None,
     gradient: PerExampleGradient | None = None,
     accumulate: int = 1,
     params: Params | None = None,
@@ -77,7 +82,9 @@ def fit(
         validation: Inputs and targets that are evaluated after every epoch.
         metrics: Further functions like `loss`, by name, to be reported.
         regularizer: A function of the parameters, (), added to the mean loss.
-        augment: Changes one input at random in training: `(key, x) -> x`.
+        augment: Changes one input at random in training: `(key, x) -> x`; or a
+            `fnn.data.BatchAugmentation`, such as `fnn.data.Mixup`, which changes a
+            batch: `(key, x, y) -> (x, y)`.
         gradient: In place of the gradient of the mean loss, a transform of the loss of
             one example; see `make_step`.
         accumulate: Into how many microbatches a batch is split to save memory; see

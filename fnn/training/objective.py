@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
+from fnn.data.mixing import BatchAugmentation
 from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
 from fnn.per_example.clipping import Clipped
@@ -16,6 +17,8 @@ from fnn.values import Value, show
 
 Metric: TypeAlias = Callable[[Any, Any], Array]
 """From the output and the target of one example to a scalar."""
+Augmentation: TypeAlias = Callable[[Key, PyTree], PyTree] | BatchAugmentation
+"""Of one input, or of a batch with its targets."""
 REPORTED = ("loss", "penalty", "clipped", "gradient_norm")
 # What the key of a step is folded with to make that of the gradient: no batch is so large
 # that the key of one of its examples is the same.
@@ -63,7 +66,7 @@ class Supervised(Value):
     loss: Metric
     metrics: tuple[tuple[str, Metric], ...] = ()
     regularizer: Callable[[Params], Array] | None = None
-    augment: Callable[[Key, PyTree], PyTree] | None = None
+    augment: Augmentation | None = None
 
     def __call__(
         self, params: Params, state: State, batch: tuple[PyTree, ...], key: Key
@@ -83,7 +86,7 @@ class Supervised(Value):
             mean over the batch.
         """
         x, y, *weights = batch
-        x, key = self._augmented(x, key)
+        x, y, key = self._augmented(x, y, key)
         model = batched(self.model)
         outputs, state = model.apply(params, state, x, key=key, train=True)
         loss = mean_over_batch(self.loss, outputs, y, *weights)
@@ -122,12 +125,18 @@ class Supervised(Value):
 
         Raises:
             TypeError: If the weights are not booleans.
-            ValueError: If the model couples the examples, or changes its state.
+            ValueError: If the model or the augmentation couples the examples, or the
+                model changes its state.
         """
         x, y, *weights = batch
         mask = _as_mask(*weights)
+        if isinstance(self.augment, BatchAugmentation):
+            raise ValueError(
+                f"per-example gradients need examples that are independent, and "
+                f"{show(self.augment)} mixes those of a batch"
+            )
         gradient_key = jax.random.fold_in(key, GRADIENT_KEY)
-        x, key = self._augmented(x, key)
+        x, y, key = self._augmented(x, y, key)
         keys = jax.random.split(key, checks.leading_length(x, "x"))
 
         def loss(
@@ -150,13 +159,15 @@ class Supervised(Value):
         metrics["gradient_norm"] = _mean(result.norms, result.counted)
         return grads, (state, metrics)
 
-    def _augmented(self, x: PyTree, key: Key) -> tuple[PyTree, Key]:
-        """Return the inputs, changed at random where training does so, and a key."""
+    def _augmented(self, x: PyTree, y: PyTree, key: Key) -> tuple[PyTree, PyTree, Key]:
+        """Return the batch, changed at random where training does so, and a key."""
         if self.augment is None:
-            return x, key
+            return x, y, key
         key, augment_key = jax.random.split(key)
+        if isinstance(self.augment, BatchAugmentation):
+            return *self.augment(augment_key, x, y), key
         keys = jax.random.split(augment_key, checks.leading_length(x, "x"))
-        return jax.vmap(self.augment)(keys, x), key
+        return jax.vmap(self.augment)(keys, x), y, key
 
     def weight(self, batch: tuple[PyTree, ...]) -> Array:
         """Return Σᵢ wᵢ of a batch, (): by what its mean counts among those of others."""
@@ -170,7 +181,7 @@ def supervised(
     *,
     metrics: Mapping[str, Metric] | None = None,
     regularizer: Callable[[Params], Array] | None = None,
-    augment: Callable[[Key, PyTree], PyTree] | None = None,
+    augment: Augmentation | None = None,
 ) -> Supervised:
     """Make the objective of supervised learning: 1/B Σᵢ loss(f(xᵢ), yᵢ) + Ω(params).
 
@@ -180,7 +191,8 @@ def supervised(
         metrics: Further functions like `loss`, by name, that are reported alongside.
         regularizer: Ω, a function of the parameters, added to the mean loss and
             reported as `"penalty"`.
-        augment: Changes one input at random in training: `(key, x) -> x`.
+        augment: Changes one input at random in training: `(key, x) -> x`; or a
+            `fnn.data.BatchAugmentation`, which changes a batch: `(key, x, y) -> (x, y)`.
 
     Returns:
         A value that is called `(params, state, batch, key)` and gives
