@@ -1,6 +1,7 @@
 """Optimizers by path: who gets which leaf, and what freezing means."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -176,6 +177,53 @@ def test_jit_computes_no_gradients_of_frozen_leaves():
     head = optimizers.ByPath({"head/*": optimizers.SGD(0.1), "*": frozen})
     assert work(optimizers.Chain(clip, head)) < 0.75 * everything
     assert work(optimizers.ByPath({"*": frozen})) == 0
+
+
+def products(step, *arguments):
+    """Count the products of matrices in a program as it is traced."""
+    return str(jax.make_jaxpr(step)(*arguments)).count("dot_general")
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_step_computes_no_gradients_of_frozen_leaves(accumulate):
+    """Not even before XLA has looked: a dense layer's gradient is one product."""
+    model = fnn.Sequential(body=fnn.Dense(4), act=jax.nn.relu, head=fnn.Dense(1))
+    batch = jnp.ones((6, 3)), jnp.ones((6, 1))
+    params, _ = model.init(jax.random.key(0), batch[0][0])
+    objective = fnn.supervised(model, fnn.losses.squared_error)
+
+    def traced(optimizer):
+        step = fnn.make_step(objective, optimizer, accumulate=accumulate)
+        start = fnn.TrainState.create(params, {}, optimizer, key=jax.random.key(1))
+        moved, _ = step(start, batch)
+        chex.assert_trees_all_equal_shapes_and_dtypes(moved, start)
+        assert (moved.params["head"]["kernel"] != params["head"]["kernel"]).any()
+        return products(step, start, batch), moved
+
+    adam = optimizers.Adam(0.1)
+    all_products, _ = traced(adam)
+    head_only, moved = traced(FINE_TUNE)
+    chex.assert_trees_all_equal(moved.params["body"], params["body"])
+    # Forward 2; backward the kernels' 2 and, between the layers, 1.
+    assert (all_products, head_only) == (5, 3)
+
+
+def test_frozen_leaves_have_no_part_in_per_example_norms():
+    model = fnn.Sequential(body=fnn.Dense(4), act=jnp.tanh, head=fnn.Dense(1))
+    x, y = jnp.ones((2, 3)), jnp.ones((2, 1))
+    params, _ = model.init(jax.random.key(0), x[0])
+    objective = fnn.supervised(model, fnn.losses.squared_error)
+    clip = functools.partial(fnn.per_example.clipped_gradient, max_norm=1e-3)
+    step = fnn.make_step(objective, FINE_TUNE, gradient=clip)
+    start = fnn.TrainState.create(params, {}, FINE_TUNE, key=jax.random.key(1))
+    moved, metrics = step(start, (x, y))
+
+    def loss(head):
+        return fnn.losses.squared_error(model(params | {"head": head}, x[0]), y[0])
+
+    expected = fnn.tree.norm(jax.grad(loss)(params["head"]))
+    np.testing.assert_allclose(metrics["gradient_norm"], expected, rtol=1e-5)
+    chex.assert_trees_all_equal(moved.params["body"], params["body"])
 
 
 def test_by_path_is_not_changed_by_changing_the_dict_it_was_made_from():

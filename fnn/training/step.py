@@ -8,7 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optimizers.base import apply_updates, check_optimizer, current_loss_scale
+from fnn.optimizers.base import (
+    apply_updates,
+    check_optimizer,
+    current_loss_scale,
+    frozen_mask,
+)
+from fnn.per_example.clipping import Clipped
 from fnn.training.accumulation import Gradient, accumulated, count
 from fnn.training.objective import PerExampleGradient
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
@@ -68,14 +74,15 @@ class Step(Value):
     ) -> tuple[TrainState, dict[str, Array]]:
         """Return the state after one step, and the metrics of the batch before it."""
         params, state, opt_state, key, step = train_state
-        gradient = self._gradient(current_loss_scale(opt_state))
+        frozen = frozen_mask(self.optimizer, params)
+        gradient = self._gradient(current_loss_scale(opt_state), frozen)
         step_key = jax.random.fold_in(key, step)
         grads, (state, metrics) = gradient(params, state, batch, step_key)
         updates, opt_state = self.optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
         return TrainState(params, state, opt_state, key, step + 1), metrics
 
-    def _gradient(self, loss_scale: Array | None) -> Gradient:
+    def _gradient(self, loss_scale: Array | None, frozen: PyTree) -> Gradient:
         """Return what computes the gradients that the optimizer asks for."""
         objective: Any = self.objective
         if self.gradient is not None:
@@ -84,10 +91,11 @@ class Step(Value):
                     "gradient can't be had with DynamicLossScale, which would scale what "
                     "is clipped; compute in bfloat16, which needs no scale"
                 )
-            return functools.partial(objective.per_example_gradient, self.gradient)
+            transform = _of_what_moves(self.gradient, frozen)
+            return functools.partial(objective.per_example_gradient, transform)
         if loss_scale is not None:
             objective = _scaled(objective, loss_scale)
-        gradient: Gradient = jax.grad(objective, has_aux=True)
+        gradient: Gradient = jax.grad(_constant(objective, frozen), has_aux=True)
         if self.accumulate == 1:
             return gradient
         weight = getattr(self.objective, "weight", count)
@@ -107,7 +115,8 @@ def make_step(
         objective: Called `(params, state, batch, key)`; returns
             `(objective, (state, metrics))`, as what `supervised` makes does.
         optimizer: fnn's or Optax's. The scale of a `DynamicLossScale` multiplies the
-            objective.
+            objective. Of parameters that it never moves, as `frozen_mask` says, no
+            gradient is computed.
         gradient: In place of the gradient of the mean loss, a transform of the loss of
             one example, such as `functools.partial(fnn.per_example.clipped_gradient,
             max_norm=1.0, normalize_by=64)`. The objective must have a method
@@ -159,6 +168,27 @@ def make_step(
             f"itself: give microbatch to fnn.per_example.clipped_gradient"
         )
     return Step(objective, optimizer, gradient, accumulate)
+
+
+def _constant(function: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:
+    """Return the function, its gradients to frozen parameters being 0 and free."""
+
+    def constant(params: Params, *arguments: Any) -> Any:
+        params = jax.tree.map(
+            lambda stop, leaf: jax.lax.stop_gradient(leaf) if stop else leaf, frozen, params
+        )
+        return function(params, *arguments)
+
+    return constant
+
+
+def _of_what_moves(gradient: PerExampleGradient, frozen: PyTree) -> PerExampleGradient:
+    """Return the transform, frozen parameters having no part in the norms."""
+
+    def transform(loss: Callable[..., Any], *, has_aux: bool) -> Callable[..., Clipped]:
+        return gradient(_constant(loss, frozen), has_aux=has_aux)
+
+    return transform
 
 
 def _scaled(objective: Callable[..., Any], scale: Array) -> Callable[..., Any]:
