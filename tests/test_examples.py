@@ -61,10 +61,11 @@ def test_digits(tmp_path, capsys):
     assert "test accuracy" in printed
 
 
-def test_transfer_helps_where_labels_are_few():
+@pytest.mark.slow
+def test_transfer_helps_where_labels_are_few(mnist_folder):
     import transfer
 
-    (scores,) = transfer.main(labels_per_class=(2,), seeds=(0,)).values()
+    (scores,) = transfer.main(str(mnist_folder), (2,), seeds=(0,)).values()
     assert min(scores["frozen"], scores["tuned"]) > scores["scratch"] > 0.4
 
 
@@ -72,16 +73,20 @@ def test_transfer_helps_where_labels_are_few():
 def test_shortcuts_help_depth():
     import residual
 
-    results = residual.main(epochs=3)
+    results = residual.main(depth=20, epochs=1)
     (plain, _), (loss, _) = results["plain"], results["residual"]
     assert loss < plain
 
 
 @pytest.mark.slow
-def test_mnist(mnist_folder):
+@pytest.mark.parametrize(
+    ("name", "epochs", "accuracy"), [("mlp", 3, 0.98), ("lenet", 2, 0.985)]
+)
+def test_mnist(mnist_folder, name, epochs, accuracy):
+    """In fewer epochs than the example's own, whose figures examples/README.md has."""
     import mnist
 
-    assert mnist.main(str(mnist_folder)) >= 0.982
+    assert mnist.main(str(mnist_folder), name, epochs) >= accuracy
 
 
 @pytest.mark.slow
