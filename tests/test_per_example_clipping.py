@@ -153,6 +153,14 @@ def test_microbatches_change_nothing(microbatch):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
+def test_microbatches_are_summed_in_float32():
+    """In bfloat16, 256 and 1 are 256."""
+    clip = jax.jit(clipped_gradient(linear, 1.0, microbatch=1))
+    result = clip(jnp.zeros(1, jnp.bfloat16), jnp.ones((512, 1), jnp.bfloat16))
+    assert result.gradient == 512
+    assert result.gradient.dtype == jnp.bfloat16
+
+
 def test_dtype_is_kept_and_small_dtypes_are_clipped_as_tightly():
     params, batch = draw(ROW, jnp.bfloat16)
     result = clipped_gradient(ROW.loss, 1.0)(params, *(x[:1] for x in batch))

@@ -11,7 +11,7 @@ from jax import lax
 from fnn import checks, tree
 from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients, gradients
 from fnn.tree import Pattern
-from fnn.types import Array, Key, PyTree
+from fnn.types import Array, Key, PyTree, wide
 from fnn.values import Value
 
 METHODS = ("abadi", "automatic", "normalized")
@@ -188,10 +188,12 @@ class ClippedGradient(Value):
 
         def step(total: PyTree, part: Any) -> Any:
             summed, *each = self._sum(params, part[0], part[1], everyone)
-            return tree.add(total, summed), each
+            return jax.tree.map(lambda t, s: t + s.astype(t.dtype), total, summed), each
 
-        start = tree.zeros_like(jax.tree.map(jnp.asarray, params))
+        dtypes = jax.tree.map(jnp.result_type, params)
+        start = jax.tree.map(lambda p, d: jnp.zeros(jnp.shape(p), wide(d)), params, dtypes)
         total, each = lax.scan(step, start, jax.tree.map(cut, (batch, mask)))
+        total = jax.tree.map(lambda t, dtype: t.astype(dtype), total, dtypes)
         return total, *jax.tree.map(lambda x: x.reshape(count, *x.shape[2:]), each)
 
     def _groups(self, params: PyTree) -> tuple[list[int], tuple[float, ...]]:
