@@ -39,9 +39,11 @@ from fnn.layers import LayerNorm as LayerNorm
 from fnn.layers import Maxout as Maxout
 from fnn.layers import MaxPool as MaxPool
 from fnn.layers import MinPool as MinPool
+from fnn.layers import MixedPrecision as MixedPrecision
 from fnn.layers import Parallel as Parallel
 from fnn.layers import PartitionPool as PartitionPool
 from fnn.layers import PReLU as PReLU
+from fnn.layers import Remat as Remat
 from fnn.layers import Repeat as Repeat
 from fnn.layers import Reshape as Reshape
 from fnn.layers import Residual as Residual

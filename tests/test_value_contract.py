@@ -22,6 +22,7 @@ VALUES = {
     **{name: row.make for name, row in INITIALIZERS.items()},
     **{name: row.make for name, row in REGULARIZERS.items()},
     **{name: row.make for name, row in (BATCH_NORMALIZATION | EMBEDDING).items()},
+    "MixedPrecision": lambda: fnn.MixedPrecision(fnn.Dense(2), "float16"),
     "Standardize": lambda: fnn.data.Standardize(np.zeros(2), np.ones(2)),
     "Supervised": lambda: fnn.supervised(
         fnn.Dense(2), fnn.losses.squared_error, metrics={"a": fnn.metrics.accuracy}

@@ -2,6 +2,7 @@
 
 from fnn.layers.base import Function as Function
 from fnn.layers.base import Layer as Layer
+from fnn.layers.base import Wrapper as Wrapper
 from fnn.layers.combinators import Batched as Batched
 from fnn.layers.combinators import Parallel as Parallel
 from fnn.layers.combinators import Residual as Residual
@@ -26,6 +27,8 @@ from fnn.layers.pooling import GlobalPool as GlobalPool
 from fnn.layers.pooling import MaxPool as MaxPool
 from fnn.layers.pooling import MinPool as MinPool
 from fnn.layers.pooling import PartitionPool as PartitionPool
+from fnn.layers.precision import MixedPrecision as MixedPrecision
+from fnn.layers.precision import Remat as Remat
 from fnn.layers.repetition import Repeat as Repeat
 from fnn.layers.stochastic import DropConnect as DropConnect
 from fnn.layers.stochastic import Dropout as Dropout

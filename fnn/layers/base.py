@@ -111,6 +111,33 @@ class Function(Layer):
         return self.function(x)
 
 
+class Wrapper(Layer):
+    """Base of a layer that runs another in its own way, with its parameters and name.
+
+    Example:
+        >>> class Twice(fnn.layers.Wrapper):
+        ...     def forward(self, params, x):
+        ...         return self.inner(params, self.inner(params, x))
+        >>> model = fnn.Sequential(Twice(fnn.Dense(3)), jax.nn.relu)
+        >>> params, _ = model.init(jax.random.key(0), jax.numpy.ones(3))
+        >>> list(params)
+        ['dense_0']
+    """
+
+    layer: Layer | Callable[[Any], Any]
+
+    def __post_init__(self) -> None:
+        as_layer(self.layer, f"layer of {type(self).__name__}")
+
+    @property
+    def inner(self) -> Layer:
+        """The layer; a plain callable is wrapped."""
+        return as_layer(self.layer, "layer")
+
+    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
+        return self.inner.init(key, x)
+
+
 def as_layer(thing: Any, where: str) -> Layer:
     """Return a layer as it is and a plain callable as a `Function`."""
     if isinstance(thing, Layer):
@@ -125,6 +152,8 @@ def as_layer(thing: Any, where: str) -> Layer:
 
 def kind_of(layer: Layer) -> str:
     """Return the word by which a layer is counted; for a callable, its own name."""
+    if isinstance(layer, Wrapper):
+        return kind_of(layer.inner)
     if not isinstance(layer, Function):
         return layer.kind
     function = getattr(layer.function, "func", layer.function)

@@ -91,6 +91,12 @@ LAYERS = {
         lambda p, x: dense(p["dense_0"], x),
         random=True,
     ),
+    "Remat": LayerRow(
+        lambda: fnn.Remat(fnn.Sequential(fnn.Dense(3), fnn.Dropout(0.5)), "dots_saveable"),
+        (4,),
+        lambda p, x: dense(p["dense_0"], x),
+        random=True,
+    ),
 }
 
 LAYERS |= CONVOLUTION | NORMALIZATION
