@@ -13,12 +13,12 @@ FLOORS = [
     {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
     {"layers.base", "layers.combinators", "regularizers", "checkpoint"},
     {"layers", "optimizers", "per_example"},
-    {"models", "training", "inspection"},
+    {"models", "training", "inspection", "pytorch"},
     {"search", "plots"},
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 CORE = {"jax", "numpy"}
-EXTRAS = {"dp_accounting", "matplotlib", "orbax", "rich", "sklearn"}
+EXTRAS = {"dp_accounting", "matplotlib", "orbax", "rich", "sklearn", "torch"}
 
 FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 

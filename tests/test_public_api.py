@@ -9,6 +9,7 @@ import pytest
 
 import fnn
 import fnn.per_example
+import fnn.pytorch
 
 EXPORTS = {
     alias.asname
@@ -19,6 +20,7 @@ EXPORTS = {
 MODULES = [
     fnn,
     fnn.per_example,  # imported by whom it serves, as it asks more of JAX than the rest
+    fnn.pytorch,
     *(getattr(fnn, name) for name in sorted(EXPORTS) if inspect.ismodule(vars(fnn)[name])),
 ]
 

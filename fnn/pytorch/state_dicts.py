@@ -1,0 +1,182 @@
+"""State dicts of PyTorch from parameters and state, and the other way round."""
+
+from collections.abc import Mapping
+from os import PathLike, fspath
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn import checkpoint, checks, tree
+from fnn.layers.base import Layer, spec
+from fnn.pytorch.links import find_links
+from fnn.types import NDArray, Params, PyTree, State
+
+COUNTER = "num_batches_tracked"
+"""What batch normalization has in PyTorch alone."""
+
+
+def to_state_dict(
+    model: Layer,
+    params: Params,
+    state: State,
+    x: PyTree,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> dict[str, NDArray]:
+    """Return parameters and state as the `state_dict` of the same model in PyTorch.
+
+    Args:
+        model: Made of layers that PyTorch has.
+        params: Its parameters.
+        state: Its state.
+        x: One example, or its `jax.ShapeDtypeStruct`.
+        names: PyTorch's names of modules, by fnn's paths of layers, as the module says.
+
+    Raises:
+        ValueError: If a layer has no counterpart, a path in `names` is that of no layer, or
+            two arrays would have one name.
+
+    Example:
+        >>> from fnn import pytorch
+        >>> model, x = fnn.Sequential(fnn.Dense(2), jax.nn.relu), jax.numpy.ones(3)
+        >>> params, state = model.init(jax.random.key(0), x)
+        >>> state_dict = pytorch.to_state_dict(model, params, state, x)
+        >>> {name: array.shape for name, array in state_dict.items()}
+        {'0.bias': (2,), '0.weight': (2, 3)}
+    """
+    leaves = tree.flatten({"params": params, "state": state})
+    links = find_links(model, x, names or {})
+    return {rule.name: rule.to(np.asarray(leaves[path])) for path, rule in links}
+
+
+def from_state_dict(
+    state_dict: Mapping[str, Any],
+    model: Layer,
+    x: PyTree,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> tuple[Params, State]:
+    """Return parameters and state from the `state_dict` of the same model in PyTorch.
+
+    Args:
+        state_dict: Arrays by name: tensors on the CPU, or NumPy's.
+        model: As of `to_state_dict`, like what follows.
+        x: One example, or its `jax.ShapeDtypeStruct`.
+        names: PyTorch's names of modules, by fnn's paths of layers.
+
+    Raises:
+        ValueError: As of `to_state_dict`, or if arrays are missing, are too many, or have
+            other shapes or dtypes than the model; all are listed.
+
+    Example:
+        >>> from fnn import pytorch
+        >>> model = fnn.Dense(2)
+        >>> state_dict = {"weight": jax.numpy.ones((2, 3)), "bias": jax.numpy.zeros(2)}
+        >>> params, state = pytorch.from_state_dict(state_dict, model, jax.numpy.ones(3))
+        >>> params["kernel"].shape
+        (3, 2)
+    """
+    links = find_links(model, x, names or {})
+    params, state = jax.eval_shape(model.init, jax.random.key(0), spec(x))
+    template = {"params": params, "state": state}
+    specs = tree.flatten(template)
+    given = {n: np.asarray(v) for n, v in state_dict.items() if not n.endswith(COUNTER)}
+    known = {rule.name for _, rule in links}
+    problems = [f"{name!r} has no place" for name in given if name not in known]
+    leaves = {}
+    for path, rule in links:
+        wanted = checks.describe(rule.to(np.zeros(specs[path].shape, specs[path].dtype)))
+        if rule.name not in given:
+            problems.append(f"{rule.name!r} is missing: {wanted}, for {path!r}")
+        elif (got := checks.describe(given[rule.name])) != wanted:
+            problems.append(f"{rule.name!r} is {got}, but {path!r} needs {wanted}")
+        else:
+            leaves[path] = rule.back(given[rule.name])
+    if problems:
+        shown = "".join(f"\n  {problem}" for problem in sorted(problems))
+        raise ValueError(f"the state_dict does not fit the model:{shown}")
+    full = tree.map_with_path(lambda path, _: jax.numpy.array(leaves[path]), template)
+    return full["params"], full["state"]
+
+
+def save(
+    path: str | PathLike[str],
+    model: Layer,
+    params: Params,
+    state: State,
+    x: PyTree,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Write a file for PyTorch, in the safetensors format.
+
+    There, `model.load_state_dict(safetensors.torch.load_file(path))` reads it.
+
+    Args:
+        path: Of the file; other arguments are as of `to_state_dict`.
+        model: Made of layers that PyTorch has.
+        params: Its parameters.
+        state: Its state.
+        x: One example, or its `jax.ShapeDtypeStruct`.
+        names: PyTorch's names of modules, by fnn's paths of layers.
+
+    Raises:
+        ValueError: As of `to_state_dict`.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from fnn import pytorch
+        >>> model, x = fnn.Dense(2), jax.numpy.ones(3)
+        >>> params, state = model.init(jax.random.key(0), x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "model.safetensors")
+        ...     pytorch.save(path, model, params, state, x)
+        ...     restored, _ = pytorch.load(path, model, x)
+        >>> bool((restored["kernel"] == params["kernel"]).all())
+        True
+    """
+    checkpoint.save(path, to_state_dict(model, params, state, x, names=names))
+
+
+def load(
+    path: str | PathLike[str],
+    model: Layer,
+    x: PyTree,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> tuple[Params, State]:
+    """Read parameters and state from a file of PyTorch.
+
+    Args:
+        path: Of a file that ends in `.safetensors`, or that `torch.save(state_dict, path)`
+            wrote; the latter needs torch, which then reads arrays only, no code.
+        model: Made of layers that PyTorch has.
+        x: One example, or its `jax.ShapeDtypeStruct`.
+        names: PyTorch's names of modules, by fnn's paths of layers.
+
+    Raises:
+        ValueError: As of `from_state_dict`; `fnn.checkpoint.CorruptedError`, which is one,
+            if the file is damaged.
+        ImportError: If it is no safetensors file, and torch is not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from fnn import pytorch
+        >>> state_dict = {"fc.weight": jax.numpy.ones((2, 3))}
+        >>> model = fnn.Sequential(fnn.Dense(2, bias=False))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "model.safetensors")
+        ...     fnn.checkpoint.save(path, state_dict)
+        ...     x, names = jax.numpy.ones(3), {"dense_0": "fc"}
+        ...     params, state = pytorch.load(path, model, x, names=names)
+        >>> params["dense_0"]["kernel"].shape
+        (3, 2)
+    """
+    if fspath(path).endswith(".safetensors"):
+        state_dict = checkpoint.load(path, verify=False)
+    else:
+        import torch
+
+        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    return from_state_dict(state_dict, model, x, names=names)
