@@ -122,6 +122,17 @@ def test_gradients_of_the_ordered_form_have_their_axes_in_order():
     assert [tuple(names) for names in found] == [expected] * 3
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's own form elsewhere")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_of_points_is_one_matrix_product(stride):
+    layer, x = fnn.Conv(8, (1, 1), stride, bias=False), example((4, 4, 48), "float32")
+    params, _ = layer.init(jax.random.key(0), x)
+    program = jax.make_jaxpr(jax.grad(lambda params: jnp.sum(layer(params, x))))(params)
+    assert not list(convolutions(program.jaxpr))
+    expected = np.asarray(x)[::stride, ::stride] @ np.asarray(params["kernel"])[0, 0]
+    chex.assert_trees_all_close(layer(params, x), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_convolution_is_a_banded_matrix(x64):
     """Its matrix, found column by column, has the kernel along its diagonals."""
     kernel = np.array([1.0, -2.0, 3.0])

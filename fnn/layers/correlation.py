@@ -49,7 +49,10 @@ def fastest(kernel: Array, groups: int) -> Form:
         return "native"
     if groups > 1:
         return "shifts" if kernel.shape[-2] == 1 else "patches"
-    return "patches" if math.prod(kernel.shape[:-1]) <= MOST_PATCHES else "ordered"
+    # Of a window of one element x itself is the patches, which costs no memory.
+    point = math.prod(kernel.shape[:-2]) == 1
+    few = math.prod(kernel.shape[:-1]) <= MOST_PATCHES
+    return "patches" if point or few else "ordered"
 
 
 def _correlate(
