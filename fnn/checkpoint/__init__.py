@@ -6,3 +6,4 @@ from fnn.checkpoint.files import metadata as metadata
 from fnn.checkpoint.files import save as save
 from fnn.checkpoint.series import Checkpointer as Checkpointer
 from fnn.checkpoint.series import Restored as Restored
+from fnn.checkpoint.sharded import OrbaxCheckpointer as OrbaxCheckpointer

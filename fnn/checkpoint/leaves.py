@@ -35,8 +35,7 @@ def take_snapshot(values: PyTree, *, copy: bool) -> Snapshot:
     leaves = by_path(values)
     for path, leaf in leaves.items():
         _check_leaf(path, leaf)
-    generators = {p: str(jax.random.key_impl(x)) for p, x in leaves.items() if _is_key(x)}
-    plain = {p: jax.random.key_data(x) if _is_key(x) else x for p, x in leaves.items()}
+    generators, plain = generators_of(leaves), data_of(leaves)
     for leaf in plain.values():
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
@@ -52,6 +51,17 @@ def by_path(values: PyTree) -> dict[str, Any]:
         path, count = collections.Counter(paths).most_common(1)[0]
         raise ValueError(f"{count} leaves have the path {path!r}; rename one of them")
     return leaves
+
+
+def generators_of(values: PyTree) -> dict[str, str]:
+    """Return by path the names of the generators of the typed keys in a tree."""
+    leaves = by_path(values).items()
+    return {p: str(jax.random.key_impl(x)) for p, x in leaves if _is_key(x)}
+
+
+def data_of(values: PyTree) -> PyTree:
+    """Return a tree with the data of typed keys in their place."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, values)
 
 
 def restore_leaf(leaf: Any, array: NDArray, generator: str | None) -> Any:
