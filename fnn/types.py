@@ -17,6 +17,8 @@ Params: TypeAlias = dict[str, Any]
 """Nested dicts of arrays, the names being words."""
 State: TypeAlias = dict[str, Any]
 """Like `Params`: what a model carries from step to step without a gradient."""
+Batch: TypeAlias = tuple[Any, ...]
+"""`(x, y)` or `(x, y, weights)`: pytrees of arrays with a leading axis of examples."""
 Shape: TypeAlias = tuple[int, ...]
 Schedule: TypeAlias = Callable[[Array], Array]
 """From the number of steps taken, (), to a rate, ()."""

@@ -18,7 +18,15 @@ FLOORS = [
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 CORE = {"jax", "numpy"}
-EXTRAS = {"dp_accounting", "matplotlib", "orbax", "rich", "sklearn", "torch"}
+EXTRAS = {
+    "dp_accounting",
+    "matplotlib",
+    "orbax",
+    "rich",
+    "sklearn",
+    "tensorboardX",
+    "torch",
+}
 
 FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import fnn
 from fnn import losses, metrics, optimizers
 from fnn.training import loop as loops
-from fnn.training import progress
+from fnn.training import pieces, progress
 
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
 
@@ -98,7 +98,7 @@ def test_loops_agree():
     step = fnn.make_step(
         fnn.supervised(MODEL, losses.softmax_cross_entropy), optimizers.Adam(0.01)
     )
-    dataset = loops.Dataset(jax.tree.map(jnp.asarray, data()), 50, 16)
+    dataset = loops.Dataset(jax.tree.map(jnp.asarray, data()), 50, 16, True)
     order = loops.shuffled_order(jax.random.key(1), 0, 50, 16)
     params, state = MODEL.init(jax.random.key(2), dataset.arrays[0][0])
     train_state = fnn.TrainState.create(
@@ -106,11 +106,11 @@ def test_loops_agree():
     )
     carry = loops.start(train_state, {"loss": jnp.zeros(())})
     ends = [
-        loop(step, carry, dataset, order, 0, dataset.steps)
+        loop(step, carry, dataset, order, 0, 4)
         for loop in (loops.compiled_loop, loops.whole_loop, loops.host_loop)
     ]
     half = loops.compiled_loop(step, carry, dataset, order, 0, 2)
-    ends.append(loops.compiled_loop(step, half, dataset, order, 2, dataset.steps))
+    ends.append(loops.compiled_loop(step, half, dataset, order, 2, 2))
     for end in ends[1:]:
         chex.assert_trees_all_close(
             end.train_state.params, ends[0].train_state.params, rtol=1e-5, atol=1e-7
@@ -213,8 +213,8 @@ def test_pytrees_of_inputs_and_outputs():
 def test_interrupt_returns_what_was_trained(capsys, monkeypatch):
     original = progress._Lines.epoch
 
-    def interrupt(self, epoch, row):
-        original(self, epoch, row)
+    def interrupt(self, epoch, row, examples):
+        original(self, epoch, row, examples)
         if epoch == 4:
             signal.raise_signal(signal.SIGINT)
 
@@ -229,7 +229,7 @@ def test_interrupt_returns_what_was_trained(capsys, monkeypatch):
 @pytest.mark.parametrize("bad_step", [0, 1, 3, 4, 6])
 def test_non_finite_loss_stops_and_keeps_the_last_good_parameters(bad_step, monkeypatch):
     """The loss is NaN once the parameter has been changed so often; 4 steps an epoch."""
-    monkeypatch.setattr(loops, "FIRST_PIECE", 3)
+    monkeypatch.setattr(pieces, "FIRST_PIECE", 3)
 
     class Counter(fnn.Layer):
         def init(self, key, x):
@@ -330,9 +330,11 @@ def test_bar_shows_the_figures(monkeypatch):
 
     console = Console(record=True, force_terminal=True, width=120, file=io.StringIO())
     with progress._Bar(console, 2, 4) as bar:
-        bar.advance(0, 2)
-        bar.epoch(0, {"loss": 0.5, "seconds": 1.0})
+        bar.advance(0, 2, {"loss": 0.75})
+        live = bar.live.get_renderable().renderables[-1]
+        bar.epoch(0, {"loss": 0.5, "seconds": 1.0}, 100.0)
         bar.say("hello")
     text = console.export_text()
+    assert live == "step 2/4  loss 0.7500"
     assert "hello" in text
-    assert "loss 0.5000" in text
+    assert "loss 0.5000  1.00 s  100 examples/s" in text

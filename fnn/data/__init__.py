@@ -28,6 +28,8 @@ from fnn.data.shuffling import permutation as permutation
 from fnn.data.splits import batches as batches
 from fnn.data.splits import k_fold as k_fold
 from fnn.data.splits import split as split
+from fnn.data.streaming import Streamed as Streamed
+from fnn.data.streaming import prefetched as prefetched
 from fnn.data.toys import blobs as blobs
 from fnn.data.toys import circles as circles
 from fnn.data.toys import logic_gate as logic_gate

@@ -1,9 +1,16 @@
 """Training: an objective, a pure step, and loops that run it."""
 
+from fnn.training.early_stopping import EarlyStopping as EarlyStopping
+from fnn.training.early_stopping import StoppingState as StoppingState
 from fnn.training.evaluation import evaluate as evaluate
 from fnn.training.fitting import FitResult as FitResult
-from fnn.training.fitting import History as History
 from fnn.training.fitting import fit as fit
+from fnn.training.history import EpochEnd as EpochEnd
+from fnn.training.history import History as History
+from fnn.training.history import LogToFile as LogToFile
+from fnn.training.history import TensorBoard as TensorBoard
+from fnn.training.history import load_history as load_history
+from fnn.training.history import save_history as save_history
 from fnn.training.objective import Supervised as Supervised
 from fnn.training.objective import supervised as supervised
 from fnn.training.step import Step as Step

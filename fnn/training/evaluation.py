@@ -1,7 +1,9 @@
 """Metrics of a model over a data set, exact over batches of any size."""
 
+import contextlib
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +11,17 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
-from fnn.training.inputs import check_targets, on_device
+from fnn.training.inputs import check_targets
 from fnn.training.objective import Metric, check_model
-from fnn.types import Array, Params, PyTree, State
+from fnn.training.validation import HeldOut, held_out
+from fnn.types import Array, Batch, Params, PyTree, State
 
 
 def evaluate(
     model: Layer,
     params: Params,
     state: State,
-    data: tuple[PyTree, PyTree],
+    data: Any,
     metrics: Mapping[str, Metric],
     *,
     batch_size: int = 512,
@@ -29,7 +32,9 @@ def evaluate(
         model: For one example.
         params: Parameters of the model.
         state: State of the model; `{}` for one that holds none.
-        data: Inputs and targets, each with a leading axis over the examples.
+        data: Inputs and targets, (x, y), each with a leading axis over the examples; or
+            `fnn.data.Streamed(x, y)`, or an iterable of such pairs, which are read piece
+            by piece.
         metrics: Functions of the output and the target of one example, by name; losses
             are such functions too.
         batch_size: How many examples are computed at once, which bounds the memory.
@@ -49,9 +54,9 @@ def evaluate(
     """
     check_model(model)
     batch_size = checks.positive_integer("batch_size", batch_size)
-    arrays = on_device(data, "data")
-    check_metrics(model, params, state, arrays, metrics, "data")
-    means = means_on_device(model, params, state, arrays, metrics, batch_size)
+    examples = held_out(data, "data")
+    check_metrics(model, params, state, examples.sample, metrics, "data")
+    means = means_on_device(model, params, state, examples, metrics, batch_size)
     return {name: float(mean) for name, mean in means.items()}
 
 
@@ -78,19 +83,22 @@ def means_on_device(
     model: Layer,
     params: Params,
     state: State,
-    arrays: tuple[PyTree, PyTree],
+    examples: HeldOut,
     metrics: Mapping[str, Metric],
     batch_size: int,
 ) -> dict[str, Array]:
     """Return the mean of each metric without waiting for it."""
-    examples = jax.tree.leaves(arrays)[0].shape[0]
-    size = min(batch_size, examples)
-    totals = None
-    for first in range(0, examples, size):
-        totals = _add_batch(
-            model, tuple(metrics.items()), size, params, state, arrays, first, totals
-        )
-    return jax.tree.map(lambda total: total / examples, totals)
+    totals = dict.fromkeys(("", *metrics), jnp.float32(0))
+    with contextlib.closing(examples.chunks()) as chunks:
+        for chunk in chunks:
+            length = jax.tree.leaves(chunk)[0].shape[0]
+            size = min(batch_size, length)
+            for first in range(0, length, size):
+                totals = _add_batch(
+                    model, tuple(metrics.items()), size, params, state, chunk, first, totals
+                )
+    count = totals.pop("")
+    return {name: total / count.astype(total.dtype) for name, total in totals.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -100,19 +108,24 @@ def _add_batch(
     size: int,
     params: Params,
     state: State,
-    arrays: tuple[PyTree, PyTree],
+    chunk: Batch,
     first: Array,
-    totals: dict[str, Array] | None,
+    totals: dict[str, Array],
 ) -> dict[str, Array]:
-    """Add the metrics of the examples from `first` on to their totals."""
-    examples = jax.tree.leaves(arrays)[0].shape[0]
+    """Add the metrics of the examples from `first` on, and their number, to totals."""
+    length = jax.tree.leaves(chunk)[0].shape[0]
     # The last batch reaches back, so that it has the size of the others.
-    begin = jnp.minimum(first, examples - size)
+    begin = jnp.minimum(first, length - size)
     new = begin + jnp.arange(size) >= first
-    x, y = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, begin, size), arrays)
+    batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, begin, size), chunk)
+    x, y, *weights = batch
     outputs, _ = batched(model).apply(params, state, x)
-    sums = {}
+    counts = new.astype(jnp.float32)
+    if weights:
+        counts = counts * weights[0].astype(jnp.float32)
+    sums = {"": totals[""] + jnp.sum(counts)}
     for name, metric in metrics:
         values = jax.vmap(metric)(outputs, y)
-        sums[name] = jnp.sum(jnp.where(new, values, jnp.zeros_like(values)))
-    return sums if totals is None else jax.tree.map(jnp.add, totals, sums)
+        counted = jnp.where(counts > 0, values * counts.astype(values.dtype), 0)
+        sums[name] = jnp.sum(counted) + totals[name].astype(values.dtype)
+    return sums

@@ -1,35 +1,40 @@
-"""`fit`: train a model on data that fits into the memory of the device."""
+"""`fit`: train a model, from the data to the best parameters."""
 
 import functools
-import time
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.checkpoint import Checkpointer
 from fnn.layers.base import Layer
-from fnn.optimizers.base import current_learning_rate, skipped_steps
-from fnn.training import loop as loops
 from fnn.training.accumulation import check_divisible
+from fnn.training.early_stopping import EarlyStopping
+from fnn.training.epochs import Position, Training
 from fnn.training.evaluation import check_metrics, means_on_device
-from fnn.training.inputs import on_device
+from fnn.training.history import Callback, History
+from fnn.training.loop import choose_loop, start
+from fnn.training.nonfinite import Trouble
 from fnn.training.objective import (
     Augmentation,
     Metric,
     PerExampleGradient,
     supervised,
 )
-from fnn.training.progress import Display, make_display
+from fnn.training.pieces import Runner
+from fnn.training.progress import make_display
+from fnn.training.resumption import resumable, save_good
+from fnn.training.sources import Source, source_of
 from fnn.training.step import Step, TrainState, make_step
-from fnn.types import Array, GradientTransformation, Key, NDArray, Params, PyTree, State
+from fnn.training.validation import held_out
+from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 
 EVALUATION_BATCH_SIZE = 256
-
-History: TypeAlias = dict[str, NDArray]
 
 
 class FitResult(NamedTuple):
@@ -44,17 +49,20 @@ def fit(
     model: Layer,
     loss: Metric,
     optimizer: GradientTransformation,
-    data: tuple[PyTree, PyTree],
+    data: Any,
     *,
     key: Key,
     epochs: int,
-    batch_size: int,
-    validation: tuple[PyTree, PyTree] | None = None,
+    batch_size: int | None = None,
+    validation: Any = None,
     metrics: Mapping[str, Metric] | None = None,
     regularizer: Callable[[Params], Array] | None = None,
     augment: Augmentation | None = None,
     gradient: PerExampleGradient | None = None,
     accumulate: int = 1,
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: Checkpointer | str | Path | None = None,
     params: Params | None = None,
     state: State | None = None,
     progress: bool = True,
@@ -65,16 +73,23 @@ def fit(
     batch size does not divide their number, the last batch is filled up with examples of
     weight 0. The same arguments give the same bits.
 
-    An interrupt (Ctrl-C) ends training and returns what was trained so far. So does a
-    loss that is not finite, with a `RuntimeWarning` that says when, and then the
-    parameters are the last ones whose loss was finite.
+    An interrupt (Ctrl-C) ends training and returns what was trained so far. So do a loss
+    or parameters that are not finite, with a `RuntimeWarning` that says when and where,
+    and then the parameters are the last ones whose loss was finite.
+
+    With `checkpoint`, training that was killed goes on where it was when `fit` is called
+    again with the same arguments, in the middle of an epoch too, and ends with the same
+    bits as if nothing had happened.
 
     Args:
         model: For one example.
         loss: Of the output and the target of one example, ().
         optimizer: fnn's or Optax's.
-        data: Inputs and targets, each an array or a pytree of arrays with a leading axis
-            over the examples.
+        data: Inputs and targets, (x, y), each an array or a pytree of arrays with a leading
+            axis over the examples. Or `fnn.data.Streamed(x, y)`, which is read piece by
+            piece. Or an iterable of batches `(x, y)` or `(x, y, weights)`, such as a
+            PyTorch `DataLoader`, one pass being an epoch; or a function from the number of
+            an epoch, from 0, to one. Batches are read ahead in a thread.
         key: A typed key; initial values, orders and all noise are made from it.
         epochs: How often every example is used.
         batch_size: How many examples make a step: 1 for stochastic gradient descent, all
@@ -89,6 +104,11 @@ def fit(
             one example; see `make_step`.
         accumulate: Into how many microbatches a batch is split to save memory; see
             `make_step`.
+        early_stopping: When to stop; what was best by its metric is returned.
+        callbacks: Functions that are called with an `EpochEnd` after every epoch; training
+            stops where one returns True. After a kill, an epoch may come twice.
+        checkpoint: A folder, or a `fnn.checkpoint.Checkpointer` of one, where training is
+            saved after every epoch and, in long epochs, every half minute.
         params: Parameters to start from, instead of `model.init`'s.
         state: State to start from, together with `params`.
         progress: Whether to print how training goes.
@@ -106,7 +126,9 @@ def fit(
         TypeError: If an argument is of the wrong kind.
         ValueError: If data is empty, differs in length or is not finite, if the model,
             the loss or a metric refuses it, if there are fewer examples than
-            `batch_size`, or if `accumulate` does not divide it.
+            `batch_size`, if `accumulate` does not divide it, if `early_stopping` watches
+            what the history won't have, or if the checkpoint is of another training.
+        OSError: If the folder for checkpoints can't be written to.
 
     Example:
         >>> x = jax.numpy.linspace(-1, 1, 64)[:, None]
@@ -130,36 +152,55 @@ def fit(
     step = make_step(objective, optimizer, gradient=gradient, accumulate=accumulate)
     checks.typed_key(key, "fit")
     epochs = checks.positive_integer("epochs", epochs)
-    dataset = _dataset(data, batch_size)
-    check_divisible(dataset.batch_size, step.accumulate)
+    source = source_of(data, batch_size, epochs)
+    check_divisible(checks.leading_length(source.batch, "a batch"), accumulate)
     measured = {"loss": loss, **metrics}
 
     init_key, order_key, step_key = jax.random.split(key, 3)
     if params is None:
-        example = jax.tree.map(lambda leaf: leaf[0], dataset.arrays[0])
+        example = jax.tree.map(lambda leaf: leaf[0], source.sample[0])
         params, state = _init(model, init_key, example)
     params, state = jax.tree.map(jnp.asarray, (params, state or {}))
-    check_metrics(model, params, state, dataset.arrays, measured, "data")
-    if validation is not None:
-        validation = on_device(validation, "validation")
-        check_metrics(model, params, state, validation, measured, "validation")
-
-    def validate(train_state: TrainState) -> dict[str, Array]:
-        if validation is None:
-            return {}
-        params, state = train_state.params, train_state.state
-        size = max(batch_size, EVALUATION_BATCH_SIZE)
-        means = means_on_device(model, params, state, validation, measured, size)
-        return {f"val_{name}": mean for name, mean in means.items()}
-
+    check_metrics(model, params, state, source.sample, measured, "data")
+    validate = _validation(model, params, state, validation, measured, batch_size)
     train_state = TrainState.create(params, state, optimizer, key=step_key)
-    with make_display(progress, epochs, dataset.steps) as display:
-        train_state, rows = _run(
-            step, train_state, dataset, order_key, epochs, validate, display
+    runner, reported = _prepare(step, train_state, source, order_key)
+    if early_stopping is not None:
+        later = [f"val_{name}" for name in measured if validation is not None]
+        checks.one_of("early_stopping.metric", early_stopping.metric, (*reported, *later))
+    stopping = early_stopping.init((params, state)) if early_stopping else None
+    position = Position(start(train_state, reported), stopping)
+
+    if isinstance(checkpoint, str | Path):
+        checkpoint = Checkpointer(checkpoint)
+    described = {
+        "model": model,
+        "optimizer": optimizer,
+        "objective": objective,
+        "gradient": gradient,
+        "early_stopping": early_stopping,
+        "data": source,
+    }
+    with (
+        make_display(progress, epochs, source.steps) as display,
+        resumable(checkpoint, described, key, position) as (position, save),
+    ):
+        training = Training(
+            position=position,
+            source=source,
+            runner=runner,
+            epochs=epochs,
+            validate=validate,
+            early_stopping=early_stopping,
+            callbacks=callbacks,
+            display=display,
+            save=save,
         )
-    names = rows[0] if rows else ()
-    history = {name: np.array([row[name] for row in rows]) for name in names}
-    return FitResult(train_state.params, train_state.state, history)
+        trouble = training.run()
+    if trouble is not None:
+        file = save_good(checkpoint, trouble.good) if checkpoint else ""
+        _warn(trouble, training.position.epoch, file)
+    return _result(training.position, trouble)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -167,90 +208,54 @@ def _init(model: Layer, key: Key, example: PyTree) -> tuple[Params, State]:
     return model.init(key, example)
 
 
-def _run(
-    step: Step,
-    train_state: TrainState,
-    dataset: loops.Dataset,
-    order_key: Key,
-    epochs: int,
-    validate: Callable[[TrainState], dict[str, Array]],
-    display: Display,
-) -> tuple[TrainState, list[dict[str, float]]]:
-    """Run the epochs; return the last train state and a row of figures per epoch."""
-    sizes = dataset.examples, dataset.batch_size
-    order = loops.shuffled_order(order_key, 0, *sizes)
-    loop, reported = _prepare(step, train_state, dataset, order)
-    rows: list[dict[str, float]] = []
-    previous = None
-    try:
-        for epoch in range(epochs):
-            began = time.perf_counter()
-            order = loops.shuffled_order(order_key, epoch, *sizes)
-            carry = loops.start(train_state, reported)
-            for piece in loops.run_epoch(step, loop, carry, dataset, order):
-                if piece.after.bad_step >= 0:
-                    _warn_of_bad_loss(epoch, int(piece.after.bad_step))
-                    good = loops.last_good(step, loop, dataset, previous, piece)
-                    return good, rows
-                previous, train_state = piece, piece.after.train_state
-                display.advance(epoch, piece.last)
-            rows.append(_row(piece.after, dataset.examples, validate, began))
-            display.epoch(epoch, rows[-1])
-    except KeyboardInterrupt:
-        done = int(train_state.step)
-        display.say(f"interrupted: returning what was trained in {done} steps")
-    return train_state, rows
+def _validation(
+    model: Layer,
+    params: Params,
+    state: State,
+    validation: Any,
+    metrics: Mapping[str, Metric],
+    batch_size: int | None,
+) -> Callable[[TrainState], dict[str, Array]]:
+    """Check the data for validation; return what evaluates on it."""
+    if validation is None:
+        return lambda _: {}
+    examples = held_out(validation, "validation")
+    check_metrics(model, params, state, examples.sample, metrics, "validation")
+    size = max(batch_size or 0, EVALUATION_BATCH_SIZE)
+
+    def validate(train_state: TrainState) -> dict[str, Array]:
+        params, state = train_state.params, train_state.state
+        means = means_on_device(model, params, state, examples, metrics, size)
+        return {f"val_{name}": mean for name, mean in means.items()}
+
+    return validate
 
 
 def _prepare(
-    step: Step, train_state: TrainState, dataset: loops.Dataset, order: Array
-) -> tuple[loops.Loop, PyTree]:
-    """Trace the step once; return the loop that suits it, and what it reports."""
-    batch = jax.eval_shape(loops.take_batch, dataset, order, 0)
+    step: Step, train_state: TrainState, source: Source, order_key: Key
+) -> tuple[Runner, dict[str, Any]]:
+    """Trace the step once; return what runs it, and the specs of what it reports."""
     trace = jax.make_jaxpr(step, return_shape=True)
-    jaxpr, (_, reported) = trace(train_state, batch)
-    return loops.choose_loop(jaxpr.jaxpr), reported
+    jaxpr, (_, reported) = trace(train_state, source.batch)
+    return Runner(step, choose_loop(jaxpr.jaxpr), order_key), reported
 
 
-def _row(
-    carry: loops.Carry,
-    examples: int,
-    validate: Callable[[TrainState], dict[str, Array]],
-    began: float,
-) -> dict[str, float]:
-    """Return the figures of an epoch; only here the host waits for the device."""
-    figures = {name: total / examples for name, total in carry.totals.items()}
-    figures |= validate(carry.train_state)
-    # JAX has sorted the names; the losses are what one looks at first.
-    names = sorted(figures, key=lambda name: (name.startswith("val_"), "loss" not in name))
-    values = jax.device_get(figures)
-    row = {name: float(values[name]) for name in names}
-    rate = current_learning_rate(carry.train_state.opt_state)
-    if rate is not None:
-        row["learning_rate"] = float(rate)
-    skipped = skipped_steps(carry.train_state.opt_state)
-    if skipped is not None:
-        row["skipped"] = int(skipped)
-    return row | {"seconds": time.perf_counter() - began}
+def _result(position: Position, trouble: Trouble | None) -> FitResult:
+    train_state = trouble.good if trouble else position.carry.train_state
+    params, state = train_state.params, train_state.state
+    if position.stopping is not None and not trouble and position.rows:
+        params, state = position.stopping.params
+    names = position.rows[0] if position.rows else ()
+    history = {name: np.array([row[name] for row in position.rows]) for name in names}
+    return FitResult(params, state, history)
 
 
-def _warn_of_bad_loss(epoch: int, step: int) -> None:
+def _warn(trouble: Trouble, epoch: int, file: str) -> None:
+    saved = f" and are in {file}" if file else ""
     warnings.warn(
-        f"training stopped: the loss was not finite in step {step} of epoch {epoch} "
-        f"(both counted from 0); the parameters returned are the last whose loss was "
-        f"finite; try a lower learning rate, or fnn.optimizers.ClipByGlobalNorm",
+        f"training stopped in step {trouble.step} of epoch {epoch} (both counted from 0): "
+        f"{trouble}; the parameters returned are the last whose loss was finite{saved}; "
+        f"try a lower learning rate, or fnn.optimizers.ClipByGlobalNorm",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
-
-
-def _dataset(data: Any, batch_size: Any) -> loops.Dataset:
-    arrays = on_device(data, "data")
-    examples = jax.tree.leaves(arrays)[0].shape[0]
-    batch_size = checks.positive_integer("batch_size", batch_size)
-    if batch_size > examples:
-        raise ValueError(
-            f"batch_size must be at most the number of examples, {examples}, "
-            f"got {batch_size}"
-        )
-    return loops.Dataset(arrays, examples, batch_size)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn import checks, tree
 from fnn.training.objective import Metric
-from fnn.types import Array, PyTree
+from fnn.types import Array, Batch, PyTree
 from fnn.values import show
 
 
@@ -27,6 +27,18 @@ def on_device(data: Any, name: str) -> tuple[PyTree, PyTree]:
         raise ValueError(f"{name} is empty: x {checks.describe(arrays[0])}")
     for path, leaf in tree.flatten({"x": arrays[0], "y": arrays[1]}).items():
         _check_finite(leaf, f"{name} {path}")
+    return arrays
+
+
+def as_batch(batch: Any) -> Batch:
+    """Return a batch `(x, y)` or `(x, y, weights)` with its arrays on the device."""
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        raise TypeError(
+            f"a batch must be (x, y) or (x, y, weights), got {checks.describe(batch)}"
+        )
+    arrays = jax.tree.map(_as_array, tuple(batch))
+    if checks.leading_length(arrays, "a batch") == 0:
+        raise ValueError(f"a batch is empty: {checks.describe(arrays)}")
     return arrays
 
 
@@ -54,6 +66,11 @@ def check_targets(
                     f"{checks.describe(output)} and the target of example {i} of {name}"
                 )
                 raise
+
+
+def _as_array(leaf: Any) -> Array:
+    """Copy, as loaders may use their buffers again; also what PyTorch and others hold."""
+    return leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))
 
 
 def _check_finite(leaf: Array, what: str) -> None:

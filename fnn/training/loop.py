@@ -1,15 +1,14 @@
-"""Loops over the steps of an epoch, with the data resident on the device.
+"""Loops over steps, with their data on the device.
 
-On an accelerator an epoch is one compiled loop. On the CPU it is a few calls of a compiled
-loop whose bounds are arguments, so that the host can hear the user; and since XLA does not
-optimize a convolution inside a loop on the CPU, a step that contains one is called from
-the host there.
+On an accelerator some hundred steps are one compiled loop. On the CPU the number of steps
+is an argument of the loop, so that it can last half a second, and the host can hear the
+user; and since XLA does not optimize a convolution inside a loop on the CPU, a step that
+contains one is called from the host there.
 """
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -20,27 +19,24 @@ from fnn.data.shuffling import permutation
 from fnn.training.step import Step, TrainState
 from fnn.types import Array, Key, PyTree
 
-SECONDS_PER_PIECE = 0.5
-FIRST_PIECE = 16
-
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["arrays"],
-    meta_fields=["examples", "batch_size"],
+    data_fields=["arrays", "examples"],
+    meta_fields=["batch_size", "weighted"],
 )
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Inputs and targets on the device, and the number of examples in a batch."""
+    """Inputs and targets on the device, or as many of them as are there at a time.
+
+    `examples` is how many there are, and `weighted` whether some batch of the whole set
+    is filled up, so that batches have weights.
+    """
 
     arrays: tuple[PyTree, PyTree]
     examples: int
     batch_size: int
-
-    @property
-    def steps(self) -> int:
-        """The number of batches of an epoch; the last may be partial."""
-        return -(-self.examples // self.batch_size)
+    weighted: bool
 
 
 class Carry(NamedTuple):
@@ -48,21 +44,12 @@ class Carry(NamedTuple):
 
     train_state: TrainState
     totals: dict[str, Array]  # each metric, summed over the examples of the epoch
-    bad_step: Array  # the first step of the epoch whose loss was not finite, else -1
-
-
-class Piece(NamedTuple):
-    """A stretch of an epoch: the carry before step `first`, and that before `last`."""
-
-    order: Array
-    first: int
-    before: Carry
-    last: int
-    after: Carry
+    examples: Array  # of the epoch, so far
+    bad_step: Array  # the first step of a piece whose loss was not finite, else -1
 
 
 Loop: TypeAlias = Callable[[Step, Carry, Dataset, Array, int, int], Carry]
-"""Takes the steps from one number up to another of an epoch in a given order."""
+"""Takes so many steps of an order, from one on; called `(..., first, steps)`."""
 
 
 @functools.partial(jax.jit, static_argnames=("examples", "batch_size"))
@@ -81,28 +68,36 @@ def take_batch(dataset: Dataset, order: Array, i: Array) -> tuple[PyTree, ...]:
     size = dataset.batch_size
     rows = jax.lax.dynamic_slice_in_dim(order, i * size, size)
     x, y = jax.tree.map(lambda a: a[rows], dataset.arrays)
-    if dataset.examples % size == 0:
+    if not dataset.weighted:
         return x, y
     return x, y, i * size + jnp.arange(size) < dataset.examples
 
 
 def start(train_state: TrainState, metrics: PyTree) -> Carry:
     """Return the carry before an epoch, given the specs of what a step reports."""
-    return Carry(train_state, tree.zeros_like(metrics), jnp.full((), -1, jnp.int32))
+    totals, none = tree.zeros_like(metrics), jnp.full((), -1, jnp.int32)
+    return Carry(train_state, totals, jnp.zeros((), jnp.float32), none)
 
 
-def advance(step: Step, carry: Carry, dataset: Dataset, order: Array, i: Array) -> Carry:
-    """Take the i-th step of an epoch."""
-    train_state, metrics = step(carry.train_state, take_batch(dataset, order, i))
-    seen = i * dataset.batch_size
-    count = jnp.minimum(dataset.examples - seen, dataset.batch_size)
+def advance(step: Step, carry: Carry, batch: tuple[PyTree, ...], i: Array) -> Carry:
+    """Take the i-th step of a piece."""
+    train_state, metrics = step(carry.train_state, batch)
+    count = examples_of(batch)
     totals = jax.tree.map(
         lambda total, mean: total + mean * count.astype(mean.dtype),
         carry.totals,
         metrics,
     )
     bad = (carry.bad_step < 0) & ~jnp.isfinite(metrics["loss"])
-    return Carry(train_state, totals, jnp.where(bad, i, carry.bad_step))
+    bad_step = jnp.where(bad, i, carry.bad_step)
+    return Carry(train_state, totals, carry.examples + count, bad_step)
+
+
+def examples_of(batch: tuple[PyTree, ...]) -> Array:
+    """Return how many examples a batch counts as, (), float32."""
+    if len(batch) == 3:
+        return jnp.sum(batch[2].astype(jnp.float32))
+    return jnp.float32(jax.tree.leaves(batch[0])[0].shape[0])
 
 
 def choose_loop(jaxpr: Any) -> Loop:
@@ -113,66 +108,46 @@ def choose_loop(jaxpr: Any) -> Loop:
 
 
 def compiled_loop(
-    step: Step, carry: Carry, dataset: Dataset, order: Array, first: int, last: int
+    step: Step, carry: Carry, dataset: Dataset, order: Array, first: int, steps: int
 ) -> Carry:
     """Take steps in one compiled loop, whose bounds are arguments."""
 
     def body(i: Array, carry: Carry) -> Carry:
-        return advance(step, carry, dataset, order, i)
+        batch = take_batch(dataset, order, first + i)
+        return advance(step, carry, batch, first + i)
 
-    return jax.lax.fori_loop(first, last, body, carry)
+    return jax.lax.fori_loop(0, steps, body, carry)
 
 
 # A number of steps that is known when compiling spares an accelerator asking the host.
-whole_loop = jax.jit(compiled_loop, static_argnums=(0, 4, 5))
+whole_loop = jax.jit(compiled_loop, static_argnums=(0, 5))
 compiled_loop = jax.jit(compiled_loop, static_argnums=0)
 _advance = jax.jit(advance, static_argnums=0, donate_argnums=1)
 
 
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _take_and_advance(
+    step: Step, carry: Carry, dataset: Dataset, order: Array, i: Array
+) -> Carry:
+    return advance(step, carry, take_batch(dataset, order, i), i)
+
+
 def host_loop(
-    step: Step, carry: Carry, dataset: Dataset, order: Array, first: int, last: int
+    step: Step, carry: Carry, dataset: Dataset, order: Array, first: int, steps: int
 ) -> Carry:
     """Take steps one call at a time."""
-    carry = jax.tree.map(jnp.copy, carry)  # because `_advance` uses up what it gets
-    for i in range(first, last):
-        carry = _advance(step, carry, dataset, order, i)
+    carry = jax.tree.map(jnp.copy, carry)  # because what is donated is used up
+    for i in range(first, first + steps):
+        carry = _take_and_advance(step, carry, dataset, order, i)
     return carry
 
 
-def run_epoch(
-    step: Step, loop: Loop, carry: Carry, dataset: Dataset, order: Array
-) -> Iterator[Piece]:
-    """Run an epoch in pieces, which on the CPU last about half a second each."""
-    if loop is whole_loop:
-        after = loop(step, carry, dataset, order, 0, dataset.steps)
-        yield Piece(order, 0, carry, dataset.steps, after)
-        return
-    first, length = 0, FIRST_PIECE
-    while first < dataset.steps:
-        last = min(first + length, dataset.steps)
-        began = time.perf_counter()
-        after = jax.block_until_ready(loop(step, carry, dataset, order, first, last))
-        seconds = time.perf_counter() - began
-        yield Piece(order, first, carry, last, after)
-        length = max(1, int((last - first) * SECONDS_PER_PIECE / seconds))
-        first, carry = last, after
-
-
-def last_good(
-    step: Step, loop: Loop, dataset: Dataset, previous: Piece | None, piece: Piece
-) -> TrainState:
-    """Return the train state whose loss was the last to be finite.
-
-    The loss of step k is that of the parameters before it. So if it is not finite, those
-    before step k - 1 are the last that are known to be good, and are computed again.
-    """
-    target = int(piece.after.bad_step) - 1
-    if target < piece.first:
-        if previous is None:
-            return piece.before.train_state
-        piece, target = previous, previous.last - 1
-    carry = loop(step, piece.before, dataset, piece.order, piece.first, target)
-    return carry.train_state
+def batch_loop(step: Step, carry: Carry, batches: Sequence[tuple[PyTree, ...]]) -> Carry:
+    """Take a step for each of some batches."""
+    carry = jax.tree.map(jnp.copy, carry)
+    for i, batch in enumerate(batches):
+        carry = _advance(step, carry, batch, i)
+    return carry
 
 
 def _has_convolution(jaxpr: Any) -> bool:

@@ -17,18 +17,27 @@ class Display(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
-    def advance(self, epoch: int, steps: int) -> None:
-        """Say that so many steps of the epoch, which counts from 0, are done."""
+    def advance(self, epoch: int, steps: int, figures: dict[str, float]) -> None:
+        """Say that so many steps of the epoch, which counts from 0, are done.
 
-    def epoch(self, epoch: int, row: dict[str, float]) -> None:
-        """Say that the epoch is over, and what came of it."""
+        `figures` are means over the examples of the epoch so far.
+        """
+
+    def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
+        """Say that the epoch is over, what came of it, and of how many examples."""
 
     def say(self, message: str) -> None:
         """Print a line."""
 
 
-def make_display(progress: bool, epochs: int, steps: int) -> Display:
-    """Return a bar on a terminal where `rich` is installed, else plain lines."""
+def make_display(progress: bool, epochs: int, steps: int | None) -> Display:
+    """Return a bar on a terminal where `rich` is installed, else plain lines.
+
+    Args:
+        progress: Whether to show anything.
+        epochs: How many there are.
+        steps: How many steps an epoch has, if that is known.
+    """
     if not progress:
         return _Silent()
     try:
@@ -57,6 +66,16 @@ def format_row(row: dict[str, float]) -> str:
     return "  ".join(shown(*item) for item in row.items() if item[0] != "seconds")
 
 
+def format_speed(row: dict[str, float], examples: float) -> str:
+    """Return how long an epoch took, and how many examples that is in a second.
+
+    Example:
+        >>> format_speed({"loss": 0.5, "seconds": 2.0}, 60_000)
+        '2.00 s  30,000 examples/s'
+    """
+    return f"{row['seconds']:.2f} s  {examples / row['seconds']:,.0f} examples/s"
+
+
 class _Silent:
     def __enter__(self) -> "_Silent":
         return self
@@ -64,10 +83,10 @@ class _Silent:
     def __exit__(self, *error: Any) -> None:
         pass
 
-    def advance(self, epoch: int, steps: int) -> None:
+    def advance(self, epoch: int, steps: int, figures: dict[str, float]) -> None:
         pass
 
-    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+    def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
         pass
 
     def say(self, message: str) -> None:
@@ -75,12 +94,14 @@ class _Silent:
 
 
 class _Lines(_Silent):
+    """A line an epoch."""
+
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
-    def epoch(self, epoch: int, row: dict[str, float]) -> None:
-        seconds = row["seconds"]
-        self.say(f"epoch {epoch + 1}/{self.epochs}  {format_row(row)}  {seconds:.2f} s")
+    def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
+        speed = format_speed(row, examples)
+        self.say(f"epoch {epoch + 1}/{self.epochs}  {format_row(row)}  {speed}")
 
     def say(self, message: str) -> None:
         print(message, file=sys.stdout, flush=True)
@@ -89,7 +110,7 @@ class _Lines(_Silent):
 class _Bar(_Silent):
     """A bar over all epochs, and the latest figures on a line below."""
 
-    def __init__(self, console: Any, epochs: int, steps: int) -> None:
+    def __init__(self, console: Any, epochs: int, steps: int | None) -> None:
         from rich import progress
         from rich.live import Live
 
@@ -117,12 +138,15 @@ class _Bar(_Silent):
     def __exit__(self, *error: Any) -> None:
         self.live.stop()
 
-    def advance(self, epoch: int, steps: int) -> None:
-        self.bar.update(self.task, completed=epoch + steps / self.steps)
+    def advance(self, epoch: int, steps: int, figures: dict[str, float]) -> None:
+        done = steps / self.steps if self.steps else 0
+        self.bar.update(self.task, completed=epoch + done)
+        of = f"/{self.steps}" if self.steps else ""
+        self.live.update(self._view(f"step {steps}{of}  {format_row(figures)}"))
 
-    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+    def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
         self.bar.update(self.task, completed=epoch + 1)
-        self.live.update(self._view(format_row(row)))
+        self.live.update(self._view(f"{format_row(row)}  {format_speed(row, examples)}"))
 
     def say(self, message: str) -> None:
         self.live.console.print(message)

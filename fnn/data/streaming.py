@@ -1,0 +1,127 @@
+"""Data that stays where it is: read in the background while the device computes."""
+
+import contextlib
+import dataclasses
+import math
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import jax
+
+from fnn import checks
+from fnn.types import PyTree
+
+T = TypeVar("T")
+PATIENCE = 0.05  # seconds after which a waiting reader looks whether it is still needed
+
+
+@dataclasses.dataclass(frozen=True)
+class Streamed:
+    """Inputs and targets that are read as they are needed, such as memory-mapped files.
+
+    `fnn.fit` and `fnn.evaluate` take it in place of the pair itself, and then put some
+    megabytes at a time on the device, which a thread reads ahead. What they compute is
+    the same, bit by bit.
+
+    Args:
+        x: The inputs: an array, or a pytree of arrays, with a leading axis over the
+            examples. Anything with `shape` and `dtype` will do that gives the rows for an
+            array of integers: `numpy.memmap`, Zarr's arrays.
+        y: The targets, likewise.
+
+    Raises:
+        TypeError: If a leaf is no array.
+        ValueError: If the leaves differ in length, or there is no example.
+
+    Example:
+        >>> import numpy, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "x.npy")
+        >>> numpy.save(path, numpy.ones((100, 3), "float32"))
+        >>> x = numpy.load(path, mmap_mode="r")
+        >>> len(fnn.data.Streamed(x, numpy.zeros(100, "float32")))
+        100
+    """
+
+    x: PyTree
+    y: PyTree
+
+    def __post_init__(self) -> None:
+        for leaf in jax.tree.leaves((self.x, self.y)):
+            if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+                raise TypeError(f"Streamed takes arrays, got {checks.describe(leaf)}")
+        if checks.leading_length({"x": self.x, "y": self.y}, "Streamed") == 0:
+            raise ValueError(f"Streamed has no example: x {checks.describe(self.x)}")
+
+    def __len__(self) -> int:
+        return int(jax.tree.leaves(self.y)[0].shape[0])
+
+    def take(self, rows: Any) -> tuple[PyTree, PyTree]:
+        """Return inputs and targets of the examples that an array of integers names."""
+        x, y = jax.tree.map(lambda leaf: leaf[rows], (self.x, self.y))
+        return x, y
+
+    @property
+    def bytes_per_example(self) -> int:
+        """The bytes that an example takes."""
+        leaves = jax.tree.leaves((self.x, self.y))
+        return sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
+
+
+@contextlib.contextmanager
+def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
+    """Read an iterable in a thread, some items ahead of who asks for them.
+
+    What the iterable raises is raised where the item is asked for, with its traceback.
+    The thread has ended when the context has.
+
+    Args:
+        items: What to read, in this order.
+        ahead: How many items are read before they are asked for.
+
+    Example:
+        >>> with fnn.data.prefetched(range(3)) as items:
+        ...     list(items)
+        [0, 1, 2]
+    """
+    ahead = checks.positive_integer("ahead", ahead)
+    results: queue.Queue[Future[T] | None] = queue.Queue(ahead)
+    closed = threading.Event()
+
+    def put(result: "Future[T] | None") -> None:
+        while not closed.is_set():
+            with contextlib.suppress(queue.Full):
+                results.put(result, timeout=PATIENCE)
+                return
+
+    def read() -> None:
+        try:
+            for item in items:
+                put(_future(item))
+                if closed.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # whatever it is, it is for who reads
+            failed: Future[T] = Future()
+            failed.set_exception(error)
+            put(failed)
+
+    def received() -> Iterator[T]:
+        while (future := results.get()) is not None:
+            yield future.result()
+
+    thread = threading.Thread(target=read, name="fnn-prefetch", daemon=True)
+    thread.start()
+    try:
+        yield received()
+    finally:
+        closed.set()
+        thread.join()
+
+
+def _future(item: T) -> "Future[T]":
+    future: Future[T] = Future()
+    future.set_result(item)
+    return future

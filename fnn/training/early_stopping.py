@@ -1,0 +1,87 @@
+"""Stopping when a metric no longer improves, and going back to where it was best."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from fnn import checks, tree
+from fnn.types import Array, PyTree
+from fnn.values import Value
+
+
+class StoppingState(NamedTuple):
+    """What `EarlyStopping` carries from epoch to epoch.
+
+    `best` is the best value so far and `params` what it was reached with; `waited` counts
+    the epochs since, and `stop` says whether they were too many.
+    """
+
+    best: Array
+    params: PyTree
+    waited: Array
+    stop: Array
+
+
+class EarlyStopping(Value):
+    """Stop once a metric has not improved for `patience` epochs, and keep the best.
+
+    A value m improves on the best so far, m*, if m < m* - min_delta (or m > m* + min_delta
+    where the metric is to grow); one that is not a number never does. `init` and `update`
+    are pure functions, which also run inside `jit` and `scan`; `fnn.fit` calls them after
+    every epoch, and returns what was best.
+
+    Source: Prechelt 1998, "Early stopping - but when?".
+
+    Args:
+        patience: After how many epochs without improvement to stop.
+        metric: A column of the history.
+        min_delta: By how much a value must be better to count as better.
+        grows: Whether the metric is better the larger it is, as accuracy is.
+
+    Raises:
+        ValueError: If patience is no positive integer, or `min_delta` is negative.
+
+    Example:
+        >>> stopping = fnn.EarlyStopping(patience=2)
+        >>> state = stopping.init({"w": jax.numpy.zeros(())})
+        >>> for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.5]):
+        ...     state = stopping.update(state, loss, {"w": jax.numpy.float32(epoch)})
+        >>> print(state.stop, state.best, state.params["w"])
+        True 1.0 1.0
+    """
+
+    patience: int
+    metric: str = "val_loss"
+    min_delta: float = 0.0
+    grows: bool = False
+
+    def __post_init__(self) -> None:
+        self._set(patience=checks.positive_integer("patience", self.patience))
+        checks.between("min_delta", self.min_delta, 0, math.inf)
+        if not isinstance(self.metric, str):
+            raise TypeError(f"metric must be a column of the history, got {self.metric!r}")
+
+    def init(self, params: PyTree) -> StoppingState:
+        """Return the state before the first epoch."""
+        worst = jnp.float32(-jnp.inf if self.grows else jnp.inf)
+        return StoppingState(worst, params, jnp.int32(0), jnp.bool_(False))
+
+    def update(self, state: StoppingState, value: Any, params: PyTree) -> StoppingState:
+        """Return the state after an epoch.
+
+        Args:
+            state: From `init`, or from the update before.
+            value: The metric, ().
+            params: A tree like that of `init`: what the value was reached with.
+        """
+        value = jnp.asarray(value, jnp.float32)
+        gain = value - state.best if self.grows else state.best - value
+        better = gain > jnp.float32(self.min_delta)
+        waited = jnp.where(better, 0, state.waited + 1)
+        return StoppingState(
+            jnp.where(better, value, state.best),
+            tree.where(better, params, state.params),
+            waited,
+            waited >= self.patience,
+        )

@@ -1,0 +1,125 @@
+"""The epochs of training, and what happens after each of them and in between."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+
+from fnn.optimizers.base import current_learning_rate, skipped_steps
+from fnn.training.early_stopping import EarlyStopping, StoppingState
+from fnn.training.history import Callback, EpochEnd, Figures
+from fnn.training.loop import Carry, start
+from fnn.training.nonfinite import Trouble, find_trouble
+from fnn.training.pieces import Piece, Runner
+from fnn.training.progress import Display
+from fnn.training.sources import Source
+from fnn.training.step import TrainState
+from fnn.types import Array
+
+
+class Position(NamedTuple):
+    """How far training has come: all that is needed to go on from there.
+
+    `step` steps of epoch `epoch` are taken, in `seconds`. `rows` are the figures of the
+    epochs before, and `stop` is whether a callback or `EarlyStopping` ended training.
+    """
+
+    carry: Carry
+    stopping: StoppingState | None
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    rows: tuple[Figures, ...] = ()
+    stop: bool = False
+
+
+@dataclasses.dataclass
+class Training:
+    """Epochs from a position on; `run` changes `position`, and nothing else is changed."""
+
+    position: Position
+    source: Source
+    runner: Runner
+    epochs: int
+    validate: Callable[[TrainState], dict[str, Array]]
+    early_stopping: EarlyStopping | None
+    callbacks: Sequence[Callback]
+    display: Display
+    save: Callable[[Position], None]
+
+    def run(self) -> Trouble | None:
+        """Train to the end, or until something stops it; return what went wrong."""
+        previous = None
+        try:
+            while self.position.epoch < self.epochs and not self.position.stop:
+                epoch, first = self.position.epoch, self.position.step
+                before = time.perf_counter() - self.position.seconds
+                pieces = self.source.pieces(self.runner, epoch, first, self.position.carry)
+                with contextlib.closing(pieces):
+                    for piece in pieces:
+                        if trouble := find_trouble(self.runner.step, previous, piece):
+                            return trouble
+                        previous = piece
+                        self._advance(piece, time.perf_counter() - before)
+                self._finish_epoch(before)
+        except KeyboardInterrupt:
+            steps = int(self.position.carry.train_state.step)
+            self.display.say(f"interrupted: returning what was trained in {steps} steps")
+        return None
+
+    def _advance(self, piece: Piece, seconds: float) -> None:
+        self.position = self.position._replace(
+            carry=piece.after, step=piece.last, seconds=seconds
+        )
+        figures = jax.device_get(_means(piece.after))
+        self.display.advance(self.position.epoch, piece.last, figures)
+        self.save(self.position)
+
+    def _finish_epoch(self, before: float) -> None:
+        """Evaluate, report, and go to the next epoch."""
+        carry, stopping, epoch = self.position[:3]
+        row = self._row(carry) | {"seconds": time.perf_counter() - before}
+        train_state = carry.train_state
+        stop = False
+        if self.early_stopping is not None and stopping is not None:
+            value = row[self.early_stopping.metric]
+            stopping = self.early_stopping.update(stopping, value, train_state[:2])
+            stop = bool(stopping.stop)
+        self.position = Position(
+            start(train_state, carry.totals),
+            stopping,
+            epoch + 1,
+            rows=(*self.position.rows, row),
+            stop=stop,
+        )
+        self.display.epoch(epoch, row, float(carry.examples))
+        end = EpochEnd(epoch, int(train_state.step), dict(row), *train_state[:2])
+        stops = [callback(end) is True for callback in self.callbacks]
+        if any(stops):
+            self.position = self.position._replace(stop=True)
+        self.save(self.position)
+
+    def _row(self, carry: Carry) -> Figures:
+        """Return the figures of an epoch; only here the host waits for evaluation."""
+        figures = _means(carry) | self.validate(carry.train_state)
+        # JAX has sorted the names; the losses are what one looks at first.
+        names = sorted(figures, key=lambda n: (n.startswith("val_"), "loss" not in n))
+        values = jax.device_get(figures)
+        row = {name: float(values[name]) for name in names}
+        opt_state = carry.train_state.opt_state
+        if (rate := current_learning_rate(opt_state)) is not None:
+            row["learning_rate"] = float(rate)
+        if (skipped := skipped_steps(opt_state)) is not None:
+            row["skipped"] = int(skipped)
+        return row
+
+
+def _means(carry: Carry) -> dict[str, Array]:
+    """Return the mean of each metric over the examples so far."""
+    return {
+        name: total / carry.examples.astype(total.dtype)
+        for name, total in carry.totals.items()
+    }

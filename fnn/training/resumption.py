@@ -1,0 +1,142 @@
+"""Saving how far training has come, and going on from there."""
+
+import contextlib
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+
+from fnn.checkpoint import Checkpointer, save
+from fnn.checkpoint.writer import Writer
+from fnn.training.epochs import Position
+from fnn.training.loop import Carry
+from fnn.training.step import TrainState
+from fnn.types import Key, PyTree
+from fnn.values import show
+
+LAST_GOOD = "last_good.safetensors"
+SECONDS_BETWEEN_SAVES = 30.0
+
+Save: TypeAlias = Callable[[Position], None]
+
+
+@contextlib.contextmanager
+def resumable(
+    checkpointer: Checkpointer | None,
+    described: Mapping[str, Any],
+    key: Key,
+    start: Position,
+) -> Iterator[tuple[Position, Save]]:
+    """Give the position to go on from, and what saves later ones.
+
+    Args:
+        checkpointer: Where to save; without one, nothing is saved.
+        described: What must be the same for training to go on, by name.
+        key: The key of training, which must be the same too.
+        start: The position from which training begins if none was saved.
+
+    Raises:
+        ValueError: If what was saved is of another training.
+        OSError: If the folder can't be written to.
+    """
+    if checkpointer is None:
+        yield start, lambda _: None
+        return
+    expected = {name: _text(value) for name, value in described.items()}
+    expected["key"] = str(jax.random.key_data(key))
+    with checkpointer.open() as writer:
+        saver = _Saver(writer, expected)
+        if checkpointer.latest() is not None:
+            start = _restore(checkpointer, start, expected)
+        yield start, saver.save
+        saver.warn_of_failure()
+
+
+def save_good(checkpointer: Checkpointer, train_state: TrainState) -> str:
+    """Write parameters and state to a file of their own, and return its path."""
+    path = Path(checkpointer.folder) / LAST_GOOD
+    save(path, {"params": train_state.params, "state": train_state.state})
+    return str(path)
+
+
+class _Saver:
+    """Saves positions; training goes on where that fails, as it may succeed later."""
+
+    def __init__(self, writer: Writer, expected: Mapping[str, str]) -> None:
+        self.writer, self.expected = writer, expected
+        self.saved = time.monotonic()
+
+    def save(self, position: Position) -> None:
+        """Save a position: after an epoch, or half a minute after the last one."""
+        step, ended = int(position.carry.train_state.step), position.step == 0
+        late = time.monotonic() - self.saved >= SECONDS_BETWEEN_SAVES
+        if not self.writer.due(step) or not (ended or late):
+            return
+        self.warn_of_failure()
+        metrics = position.rows[-1] if ended else {}
+        metadata = {**self.expected, **_plain(position)}
+        try:
+            self.writer.save(step, _arrays(position), metrics=metrics, metadata=metadata)
+        except OSError as error:
+            _warn(error)
+        self.saved = time.monotonic()
+
+    def warn_of_failure(self) -> None:
+        """Wait for what is being written in the background, and warn if that failed."""
+        failure = self.writer.failure()
+        if isinstance(failure, OSError):
+            _warn(failure)
+        elif failure is not None:
+            raise failure
+
+
+def _restore(
+    checkpointer: Checkpointer, start: Position, expected: Mapping[str, str]
+) -> Position:
+    try:
+        restored = checkpointer.restore(_arrays(start), expected=expected)
+    except ValueError as error:
+        error.add_note(
+            f"fit goes on with the training that {checkpointer.folder!r} holds; give "
+            f"another folder for another one"
+        )
+        raise
+    plain = restored.metadata
+    return Position(
+        Carry(*restored.tree["carry"]),
+        restored.tree["stopping"] or None,
+        plain["epoch"],
+        plain["epoch_step"],
+        plain["seconds"],
+        tuple(plain["rows"]),
+        plain["stop"],
+    )
+
+
+def _arrays(position: Position) -> PyTree:
+    stopping = position.stopping if position.stopping is not None else {}
+    return {"carry": position.carry, "stopping": stopping}
+
+
+def _plain(position: Position) -> dict[str, Any]:
+    return {
+        "epoch": position.epoch,
+        "epoch_step": position.step,
+        "seconds": position.seconds,
+        "rows": position.rows,
+        "stop": position.stop,
+    }
+
+
+def _text(value: Any) -> str:
+    """Return what stands for a value in another process too."""
+    return re.sub(r" at 0x[0-9a-f]+", "", show(value))
+
+
+def _warn(error: OSError) -> None:
+    text = f"a checkpoint was not written: {error}; training goes on, and tries again later"
+    warnings.warn(text, RuntimeWarning, stacklevel=2)

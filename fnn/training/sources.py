@@ -1,0 +1,199 @@
+"""Where the batches of every epoch come from: arrays, streamed arrays, or a loader."""
+
+import abc
+import itertools
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.data.streaming import Streamed, prefetched
+from fnn.layers.base import spec
+from fnn.training.inputs import as_batch, on_device
+from fnn.training.loop import Carry, Dataset, shuffled_order, take_batch
+from fnn.training.pieces import Piece, Runner
+from fnn.training.validation import examples_per_chunk, sample_of
+from fnn.types import Batch, NDArray, PyTree
+
+
+class Source(abc.ABC):
+    """Data to train on.
+
+    `batch` is the spec of a batch; `sample` are examples by which the model, the loss and
+    the metrics are checked.
+    """
+
+    batch: PyTree
+    sample: tuple[PyTree, PyTree]
+
+    @property
+    @abc.abstractmethod
+    def steps(self) -> int | None:
+        """The number of batches of an epoch, if it is known."""
+
+    @abc.abstractmethod
+    def pieces(
+        self, runner: Runner, epoch: int, first: int, carry: Carry
+    ) -> Generator[Piece]:
+        """Take the steps of an epoch from number `first` on."""
+
+    @abc.abstractmethod
+    def __repr__(self) -> str:
+        """Say what must be the same for training to go on from a checkpoint."""
+
+
+class Arrays(Source):
+    """Examples that are all on the device."""
+
+    def __init__(self, arrays: tuple[PyTree, PyTree], batch_size: Any) -> None:
+        self.examples = jax.tree.leaves(arrays)[0].shape[0]
+        size = _checked_size(batch_size, self.examples)
+        self.dataset = Dataset(arrays, self.examples, size, self.examples % size != 0)
+        self.sample = arrays
+        self.batch = jax.eval_shape(take_batch, self.dataset, _no_rows(size), 0)
+
+    @property
+    def steps(self) -> int:
+        return -(-self.examples // self.dataset.batch_size)
+
+    def pieces(
+        self, runner: Runner, epoch: int, first: int, carry: Carry
+    ) -> Generator[Piece]:
+        size = self.dataset.batch_size
+        order = shuffled_order(runner.order_key, epoch, self.examples, size)
+        return runner.through_dataset(self.dataset, order, first, self.steps, 0, carry)
+
+    def __repr__(self) -> str:
+        return f"{self.examples} examples in batches of {self.dataset.batch_size}"
+
+
+class Chunks(Source):
+    """Examples of which some chunks at a time are on the device, read ahead."""
+
+    def __init__(self, data: Streamed, batch_size: Any) -> None:
+        self.data, self.batch_size = data, _checked_size(batch_size, len(data))
+        self.sample = sample_of(data)
+        dataset = self._dataset(np.zeros(self.batch_size, np.int32), 0)
+        self.batch = jax.eval_shape(take_batch, dataset, _no_rows(self.batch_size), 0)
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.data) // self.batch_size)
+
+    def pieces(
+        self, runner: Runner, epoch: int, first: int, carry: Carry
+    ) -> Generator[Piece]:
+        size, last = self.batch_size, self.steps
+        order = np.asarray(shuffled_order(runner.order_key, epoch, len(self.data), size))
+        most = examples_per_chunk(self.data, size) // size
+        bounds = [(a, min(a + most, last)) for a in range(first, last, most)]
+        chunks = (self._dataset(order[a * size : b * size], a) for a, b in bounds)
+        with prefetched(chunks) as ready:
+            for (base, end), dataset in zip(bounds, ready, strict=True):
+                rows = jnp.arange((end - base) * size, dtype=jnp.int32)
+                for piece in runner.through_dataset(dataset, rows, base, end, base, carry):
+                    yield piece
+                    carry = piece.after
+
+    def _dataset(self, rows: NDArray, base: int) -> Dataset:
+        """Return the examples of some batches, the first being number `base`."""
+        arrays = jax.tree.map(jnp.asarray, self.data.take(rows))
+        left = jnp.int32(len(self.data) - base * self.batch_size)
+        weighted = len(self.data) % self.batch_size != 0
+        return Dataset(arrays, left, self.batch_size, weighted)
+
+    def __repr__(self) -> str:
+        return f"{len(self.data)} examples in batches of {self.batch_size}"
+
+
+class Loader(Source):
+    """Batches that the user's own code makes; one pass is an epoch."""
+
+    def __init__(self, data: Any, epochs: int) -> None:
+        self.of_epoch = data if callable(data) else lambda _: data
+        passes = iter(self.of_epoch(0))
+        if passes is data and epochs > 1:
+            raise ValueError(
+                f"data is an iterator, {data!r}, which can be read once; for {epochs} "
+                f"epochs give an iterable, or a function of the epoch's number"
+            )
+        self.length = len(data) if hasattr(data, "__len__") else None
+        first = next(passes, None)
+        if first is None:
+            raise ValueError(f"data gives no batch: {data!r}")
+        self.first_pass: Iterator[Any] | None = itertools.chain([first], passes)
+        converted = as_batch(first)
+        self.sample = converted[0], converted[1]
+        self.batch = spec(converted)
+
+    def pieces(
+        self, runner: Runner, epoch: int, first: int, carry: Carry
+    ) -> Generator[Piece]:
+        started, self.first_pass = self.first_pass, None
+        batches = started if started and epoch == 0 else self.of_epoch(epoch)
+        rest = itertools.islice(batches, first, None)
+        with prefetched(map(self._checked, itertools.count(first), rest)) as ready:
+            yield from runner.through_batches(ready, first, carry)
+
+    @property
+    def steps(self) -> int | None:
+        return self.length
+
+    def __repr__(self) -> str:
+        return f"batches like {checks.describe(self.batch)}"
+
+    def _checked(self, number: int, batch: Any) -> Batch:
+        """Return a batch on the device, whose examples must be like those of the first."""
+        converted = as_batch(batch)
+        got, wanted = (_of_one_example(b) for b in (converted, self.batch))
+        if got != wanted:
+            raise ValueError(
+                f"batch {number} (from 0) is {checks.describe(converted)}; its examples "
+                f"should be like those of the first batch, {checks.describe(self.batch)}"
+            )
+        return converted
+
+
+def source_of(data: Any, batch_size: int | None, epochs: int) -> Source:
+    """Return the source of data in any of the forms that `fit` takes.
+
+    Raises:
+        TypeError: If it has none of them.
+        ValueError: If it is empty, differs in length or is not finite, or if the batch
+            size does not go with it.
+    """
+    if isinstance(data, tuple | list | dict) or hasattr(data, "shape"):
+        return Arrays(on_device(data, "data"), batch_size)
+    if isinstance(data, Streamed):
+        return Chunks(data, batch_size)
+    if not (callable(data) or hasattr(data, "__iter__")):
+        raise TypeError(
+            f"data must be a pair (x, y), fnn.data.Streamed(x, y), an iterable of batches, "
+            f"or a function from the epoch's number to one; got {data!r}"
+        )
+    if batch_size is not None:
+        raise ValueError(
+            f"batch_size goes with arrays; {type(data).__name__} makes its own batches, "
+            f"got batch_size={batch_size!r}"
+        )
+    return Loader(data, epochs)
+
+
+def _of_one_example(batch: Batch) -> Any:
+    return jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), batch)
+
+
+def _no_rows(batch_size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+
+
+def _checked_size(batch_size: Any, examples: int) -> int:
+    size = checks.positive_integer("batch_size", batch_size)
+    if size > examples:
+        raise ValueError(
+            f"batch_size must be at most the number of examples, {examples}, got {size}"
+        )
+    return size

@@ -1,0 +1,46 @@
+"""Train with checkpoints in a process of its own, which the test kills.
+
+python tests/resumed_training.py CHECKPOINTS RESULT
+"""
+
+import sys
+
+import jax
+import numpy as np
+
+import fnn
+from fnn.training import pieces, resumption
+
+
+def train(checkpoint: str | None) -> fnn.training.FitResult:
+    """Train a network with all that has a state: statistics, noise, moments, patience."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(230, 6)).astype("float32")
+    y = (x[:, 0] * x[:, 1] > 0).astype("int32")
+    model = fnn.Sequential(
+        fnn.Dense(16), fnn.BatchNorm(), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(2)
+    )
+    return fnn.fit(
+        model,
+        fnn.losses.softmax_cross_entropy,
+        fnn.optimizers.Adam(fnn.schedules.CosineDecay(0.01, 700)),
+        (x[:200], y[:200]),
+        key=jax.random.key(1),
+        epochs=40,
+        batch_size=12,
+        validation=(x[200:], y[200:]),
+        metrics={"accuracy": fnn.metrics.accuracy},
+        early_stopping=fnn.EarlyStopping(30),
+        checkpoint=checkpoint,
+        progress=False,
+    )
+
+
+if __name__ == "__main__":
+    pieces.SECONDS_PER_PIECE = 0.01
+    pieces.FIRST_PIECE = 2
+    resumption.SECONDS_BETWEEN_SAVES = 0.0
+    result = train(sys.argv[1])
+    history = {k: jax.numpy.asarray(v) for k, v in result.history.items() if k != "seconds"}
+    tree = {"params": result.params, "state": result.state, "history": history}
+    fnn.checkpoint.save(sys.argv[2], tree)

@@ -1,0 +1,213 @@
+"""Data that does not fit: streamed arrays, loaders, and the thread that reads ahead."""
+
+import threading
+import time
+import traceback
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn import losses, metrics, optimizers
+from fnn.data import Streamed, prefetched
+from fnn.training import validation
+
+MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(53, 4)).astype("float32")
+Y = (X[:, 0] + X[:, 1] > 0).astype("int32")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def fit(data, **changes):
+    arguments = {"key": jax.random.key(0), "epochs": 3, "progress": False}
+    return fnn.fit(
+        MODEL,
+        losses.softmax_cross_entropy,
+        optimizers.Adam(0.01),
+        data,
+        metrics={"accuracy": metrics.accuracy},
+        **(arguments | changes),
+    )
+
+
+def memory_mapped(folder):
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", Y)
+    return Streamed(*(np.load(folder / f"{n}.npy", mmap_mode="r") for n in "xy"))
+
+
+@pytest.mark.parametrize("batch_size", [7, 16, 53])
+def test_streamed_arrays_train_to_the_same_bits(tmp_path, monkeypatch, batch_size):
+    """Whatever the size of a chunk: here some hold one batch, some several."""
+    resident = fit((X, Y), batch_size=batch_size, validation=(X, Y))
+    monkeypatch.setattr(validation, "BYTES_PER_CHUNK", 400)
+    data = memory_mapped(tmp_path)
+    streamed = fit(data, batch_size=batch_size, validation=data)
+    chex.assert_trees_all_equal(streamed.params, resident.params)
+    for name in ("loss", "accuracy"):
+        np.testing.assert_array_equal(streamed.history[name], resident.history[name])
+        validated = [r.history[f"val_{name}"] for r in (streamed, resident)]
+        np.testing.assert_allclose(*validated, rtol=1e-6)
+
+
+def own_loop(epochs):
+    """Return parameters after the same batches, by a loop of one's own."""
+    init_key, _, step_key = jax.random.split(jax.random.key(0), 3)
+    params, state = jax.jit(MODEL.init)(init_key, X[0])
+    adam = optimizers.Adam(0.01)
+    train_state = fnn.TrainState.create(params, state, adam, key=step_key)
+    step = jax.jit(fnn.make_step(fnn.supervised(MODEL, losses.softmax_cross_entropy), adam))
+    for epoch in range(epochs):
+        for batch in batches_of(epoch):
+            train_state, _ = step(train_state, jax.tree.map(jnp.asarray, batch))
+    return train_state.params
+
+
+def batches_of(epoch):
+    order = np.random.default_rng(epoch).permutation(48)
+    return [(X[rows], Y[rows]) for rows in order.reshape(4, 12)]
+
+
+class Loader:
+    """As PyTorch's: a pass gives lists of arrays, and it knows its length."""
+
+    def __init__(self):
+        self.passes = 0
+
+    def __iter__(self):
+        for x, y in batches_of(self.passes):
+            yield [x, y]
+        self.passes += 1
+
+    def __len__(self):
+        return 4
+
+
+@pytest.mark.parametrize("data", [Loader, lambda: batches_of], ids=["loader", "function"])
+def test_batches_are_trained_on_as_they_come(data):
+    result = fit(data())
+    chex.assert_trees_all_close(result.params, own_loop(3), rtol=1e-6, atol=1e-7)
+    assert result.history["loss"].shape == (3,)
+
+
+def test_history_weighs_batches_of_unequal_size():
+    """At rate 0 the mean over the epoch is that over its examples."""
+    parts = [(X[:40], Y[:40]), (X[40:], Y[40:])]
+    result = fnn.fit(
+        fnn.Dense(3),
+        losses.softmax_cross_entropy,
+        optimizers.SGD(0.0),
+        lambda _: parts,
+        key=jax.random.key(0),
+        epochs=1,
+        validation=iter_again(parts),
+        progress=False,
+    )
+    logits = X.astype("float64") @ result.params["kernel"]
+    loss = (np.log(np.exp(logits).sum(1)) - logits[np.arange(53), Y]).mean()
+    np.testing.assert_allclose(result.history["loss"], [loss], rtol=1e-5)
+    np.testing.assert_allclose(result.history["val_loss"], [loss], rtol=1e-5)
+
+
+def iter_again(parts):
+    class Again:
+        def __iter__(self):
+            return iter(parts)
+
+    return Again()
+
+
+def test_evaluate_takes_batches_with_weights():
+    weights = np.arange(53) < 20
+    params = {"kernel": jnp.eye(4)[:, :3]}
+    found = fnn.evaluate(
+        fnn.Dense(3, bias=False),
+        params,
+        {},
+        iter_again([(X[:30], Y[:30], weights[:30]), (X[30:], Y[30:], weights[30:])]),
+        {"accuracy": metrics.accuracy},
+        batch_size=8,
+    )
+    expected = (X[:20, :3].argmax(1) == Y[:20]).mean()
+    np.testing.assert_allclose(found["accuracy"], expected, rtol=1e-6)
+
+
+def test_error_in_a_loader_reaches_the_user_with_its_traceback():
+    def broken(epoch):
+        yield X[:16], Y[:16]
+        raise OSError("disk on fire")
+
+    with pytest.raises(OSError, match="disk on fire") as error:
+        fit(broken)
+    assert "in broken" in "".join(traceback.format_exception(error.value))
+
+
+def test_batch_unlike_the_first_is_named():
+    parts = [(X[:8], Y[:8]), (X[:8, :3], Y[:8])]
+    with pytest.raises(ValueError, match=r"batch 1 \(from 0\) is \(float32\[8,3\]"):
+        fit(lambda _: parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "message"),
+    [
+        (iter([(X, Y)]), {}, "can be read once; for 3 epochs"),
+        (lambda _: [], {}, "gives no batch"),
+        (lambda _: [(X, Y)], {"batch_size": 4}, "batch_size goes with arrays"),
+        (lambda _: [X], {}, "a batch must be"),
+        (Streamed(X, Y), {"batch_size": 54}, "at most the number of examples, 53"),
+        (Streamed(X, Y), {}, "batch_size must be a positive integer, got None"),
+        (7, {}, "data must be a pair"),
+    ],
+)
+def test_bad_data_is_refused(data, changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit(data, **changes)
+
+
+def test_streamed_refuses_what_is_not_alike():
+    with pytest.raises(ValueError, match="as many examples"):
+        Streamed(X, Y[:-1])
+    with pytest.raises(TypeError, match="takes arrays"):
+        Streamed("x", Y)
+    with pytest.raises(ValueError, match="no example"):
+        Streamed(X[:0], Y[:0])
+
+
+def test_prefetch_keeps_the_order_and_reads_no_more_than_it_may():
+    read = []
+
+    def source():
+        for i in range(10):
+            read.append(i)
+            yield i
+
+    with prefetched(source(), ahead=2) as items:
+        assert next(items) == 0
+        time.sleep(0.2)
+        assert len(read) <= 4  # one used, two waiting, one in the reader's hand
+        assert list(items) == list(range(1, 10))
+
+
+def test_prefetch_ends_its_thread_whatever_happens():
+    def endless():
+        while True:
+            yield 0
+
+    def failing():
+        with prefetched(endless()) as items:
+            next(items)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
