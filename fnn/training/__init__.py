@@ -11,6 +11,8 @@ from fnn.training.history import LogToFile as LogToFile
 from fnn.training.history import TensorBoard as TensorBoard
 from fnn.training.history import load_history as load_history
 from fnn.training.history import save_history as save_history
+from fnn.training.memory import MemoryReport as MemoryReport
+from fnn.training.memory import memory_report as memory_report
 from fnn.training.objective import Supervised as Supervised
 from fnn.training.objective import supervised as supervised
 from fnn.training.step import Step as Step
