@@ -84,5 +84,6 @@ def test_metric_of_a_set_agrees_with_oracle_and_maps(row, x64):
 def test_metric_of_a_set_is_reported_in_float32(row, dtype):
     """A figure of a whole data set deserves more than the digits of a half."""
     outputs = jax.ShapeDtypeStruct(row.outputs[0].shape, dtype)
-    targets = jax.ShapeDtypeStruct(row.targets[0].shape, row.targets.dtype)
+    dtype_of_targets = jax.dtypes.canonicalize_dtype(row.targets.dtype)
+    targets = jax.ShapeDtypeStruct(row.targets[0].shape, dtype_of_targets)
     assert jax.eval_shape(row.function, outputs, targets).dtype.name == "float32"
