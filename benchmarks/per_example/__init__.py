@@ -1,0 +1,1 @@
+"""Per-example norms and clipped gradients, against each library's ordinary gradient."""
