@@ -192,7 +192,10 @@ class Leaf:
 def leaf_of(
     terms: Sequence[Any], shape: Shape, dtype: Any, count: int, why: str, budget: int
 ) -> Leaf:
-    """Return the leaf that is the sum of terms, formed where that keeps less."""
+    """Return the leaf that is the sum of terms, formed where that keeps little more.
+
+    Norms and weighted sums then share one product: clipping needs no other for the norms.
+    """
     parts = tuple(terms)
     leaf = Leaf(parts, shape, dtype, count, why, budget)
     if not parts or not count or any(isinstance(part, Formed | Lookup) for part in parts):
@@ -200,8 +203,8 @@ def leaf_of(
     if all(isinstance(part, Outer) and part.form == "rank one" for part in parts):
         return leaf
     size, kept = math.prod(shape), sum(part.numbers() for part in parts)
-    if size <= kept and size * leaf._itemsize * count <= budget:
-        return leaf.formed("a product no larger than its factors")
+    if size <= 2 * kept and size * leaf._itemsize * count <= budget:
+        return leaf.formed("a product not much larger than its factors")
     return leaf
 
 

@@ -60,9 +60,14 @@ def gram(a: Array, g: Array) -> Array:
 
 def product(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
     """Return Aᵀ G, (N, d, p), accumulated in float32 or wider."""
-    dtype = wide(a.dtype)
-    return jnp.einsum(
-        "ntd,ntp->ndp", a, g, precision=precision, preferred_element_type=dtype
+    if g.shape[-1] < a.shape[-1]:  # CPUs multiply up to twice as fast with few rows
+        return product(g, a, precision).swapaxes(1, 2)
+    return lax.dot_general(
+        a,
+        g,
+        (((1,), (1,)), ((0,), (0,))),
+        precision=precision,
+        preferred_element_type=wide(a.dtype),
     )
 
 
