@@ -126,4 +126,6 @@ def test_every_public_layer_has_a_row():
         for name, thing in vars(fnn.layers).items()
         if isinstance(thing, type) and issubclass(thing, fnn.Layer)
     }
-    assert layers - {"Layer"} == {name.split(",")[0] for name in rows}
+    # Two are bases, and mixed precision is not to agree with an oracle in float64.
+    apart = {"Layer", "Wrapper", "MixedPrecision"}
+    assert layers - apart == {name.split(",")[0] for name in rows}

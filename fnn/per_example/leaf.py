@@ -19,6 +19,12 @@ from fnn.per_example.products import STATIC
 from fnn.per_example.views import Place
 from fnn.types import Array, Shape, wide
 
+# Patches of a convolution that stay in the caches of a CPU are multiplied faster, and it
+# holds those of several layers at once.
+CACHED_BYTES = 2**21
+# Forming costs one product, and keeping two: one for the norms, one for weighted sums.
+WORTH_FORMING = 2
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +98,11 @@ class Leaf:
         """Return gᵢ, (B, ...)."""
         if not self.parts:
             return jnp.zeros((self.count, *self.shape), self.wide)
-        return jax.vmap(Leaf._one_dense)(self)
+        patches = sum(p.patches() for p in self.parts if isinstance(p, Outer))
+        cpu = jax.default_backend() == "cpu"
+        most = min(self.budget, CACHED_BYTES) if cpu else self.budget
+        block = blocks.size(self.count, self._itemsize * patches, most)
+        return self._over(Leaf._one_dense, block)
 
     def gram(self, other: "Leaf") -> Array:
         """Return ⟨gᵢ, hⱼ⟩ of all examples i of one batch and j of another, (B, B')."""
@@ -203,7 +213,7 @@ def leaf_of(
     if all(isinstance(part, Outer) and part.form == "rank one" for part in parts):
         return leaf
     size, kept = math.prod(shape), sum(part.numbers() for part in parts)
-    if size <= 2 * kept and size * leaf._itemsize * count <= budget:
+    if size <= WORTH_FORMING * kept and size * leaf._itemsize * count <= budget:
         return leaf.formed("a product not much larger than its factors")
     return leaf
 

@@ -145,13 +145,13 @@ class Outer(Part):
 
     def cost(self, itemsize: int) -> Cost:
         flops, nbytes = norms.costs(*self.dims)[self.form]
-        return Cost(flops, itemsize * (nbytes + self._patches()))
+        return Cost(flops, itemsize * (nbytes + self.patches()))
 
     def numbers(self) -> int:
         n, t, d, p = self.dims
         return n * t * (d + p)
 
-    def _patches(self) -> int:
+    def patches(self) -> int:
         """Return how many numbers the patches of an example are."""
         unfolded = (u for u in self.uses if isinstance(u, products.Convolution))
         return sum(math.prod(use.dims[:3]) for use in unfolded)

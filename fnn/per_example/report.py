@@ -1,9 +1,11 @@
 """How the norms of each parameter's gradients are computed, as a table."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from fnn.per_example import blocks
 from fnn.per_example.leaf import Leaf
@@ -36,7 +38,8 @@ class Explanation(NamedTuple):
     """A row for each parameter; prints as a table.
 
     FLOPs are for the squared norms of the batch, beyond what the gradient of the mean
-    loss costs; bytes are the temporary memory of a block of examples.
+    loss costs; bytes are the temporary memory of a block of examples, or the gradients of
+    the whole batch where they are formed.
     """
 
     rows: tuple[LeafExplanation, ...]
@@ -60,10 +63,11 @@ def explain(leaves: PyTree, count: int) -> Explanation:
 def _row(path: Any, leaf: Leaf, count: int) -> LeafExplanation:
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     form, cost = leaf.form, leaf.cost()
-    block = blocks.size(count, cost.memory, leaf.budget)
-    return LeafExplanation(
-        name, leaf.shape, RULES[form], leaf.why, cost.flops * count, cost.memory * block
-    )
+    nbytes = cost.memory * blocks.size(count, cost.memory, leaf.budget)
+    if form == "formed":
+        nbytes = count * math.prod(leaf.shape) * jnp.dtype(leaf.wide).itemsize
+    flops = cost.flops * count
+    return LeafExplanation(name, leaf.shape, RULES[form], leaf.why, flops, nbytes)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:

@@ -252,9 +252,9 @@ NETWORKS = {
         ((4, 6),),
         dict.fromkeys("qkvo", FORMED),
     ),
-    "heads": NetworkRow(per_head, {"w": (2, 9, 8)}, ((3, 2, 9),), {"w": GRAM}),
+    "heads": NetworkRow(per_head, {"w": (2, 14, 13)}, ((3, 2, 14),), {"w": GRAM}),
     "two positions": NetworkRow(two_positions, {"w": (9, 8)}, ((2, 9),), {"w": GRAM}),
-    "transposed": NetworkRow(transposed, {"w": (20, 15)}, ((3, 20),), {"w": GRAM}),
+    "transposed": NetworkRow(transposed, {"w": (30, 25)}, ((3, 30),), {"w": GRAM}),
     "norm": NetworkRow(
         normalized,
         {"w": (4, 3), "scale": (4,), "shift": (4,)},
