@@ -40,10 +40,11 @@ def main(
     data: str,
     labels_per_class: tuple[int, ...] = (1, 2, 5, 10),
     seeds: tuple[int, ...] = (0, 1, 2),
+    source_images: int = 6000,
 ) -> dict[int, dict[str, float]]:
     """Return the test accuracies, means over the seeds, by number of labels."""
     train, test = fnn.data.mnist(data)
-    runs = [one_run(train, test, labels_per_class, seed) for seed in seeds]
+    runs = [one_run(train, test, labels_per_class, seed, source_images) for seed in seeds]
     print("labels per class   " + "   ".join(f"{name:>8}" for name in OPTIMIZERS))
     results = {}
     for count in labels_per_class:
@@ -56,14 +57,15 @@ def main(
 
 
 def one_run(
-    train: Examples, test: Examples, counts: tuple[int, ...], seed: int
+    train: Examples, test: Examples, counts: tuple[int, ...], seed: int, source_images: int
 ) -> dict[int, dict[str, float]]:
     """Learn the digits 0 to 4, then 5 to 9 from so many labels per class."""
     order_key, source_key, head_key, target_key = jax.random.split(jax.random.key(seed), 4)
     images, labels = train
     order = np.asarray(fnn.data.permutation(order_key, len(labels)))
     low, high = order[labels[order] < 5], order[labels[order] >= 5]
-    source = images[low[:6000]], labels[low[:6000]]
+    chosen = low[:source_images]
+    source = images[chosen], labels[chosen]
     target = images[high], labels[high] - 5
     is_high = test[1] >= 5
     unseen = test[0][is_high], test[1][is_high] - 5

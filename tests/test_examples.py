@@ -14,8 +14,9 @@ sys.path.insert(0, str(ROOT / "examples"))
 README = (ROOT / "README.md").read_text()
 
 
-def test_code_of_the_readme_runs_in_order(capsys):
+def test_code_of_the_readme_runs_in_order(capsys, tmp_path, monkeypatch):
     """The blocks share a namespace, as they would in a notebook."""
+    monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         if "model.init(key, x)" in block:  # the protocol, in general terms
@@ -27,6 +28,8 @@ def test_code_of_the_readme_runs_in_order(capsys):
     accuracy = float(re.search(r"'accuracy': ([0-9.]+)", printed)[1])
     assert accuracy > 0.95
     assert namespace["train_state"].step == 45
+    assert 3 < len(namespace["result"].history["val_loss"]) < 100
+    assert len(list((tmp_path / "checkpoints").glob("*.safetensors"))) == 3
 
 
 def test_readme_shows_the_error_that_users_get():
@@ -65,7 +68,7 @@ def test_digits(tmp_path, capsys):
 def test_transfer_helps_where_labels_are_few(mnist_folder):
     import transfer
 
-    (scores,) = transfer.main(str(mnist_folder), (2,), seeds=(0,)).values()
+    (scores,) = transfer.main(str(mnist_folder), (2,), (0,), source_images=3000).values()
     assert min(scores["frozen"], scores["tuned"]) > scores["scratch"] > 0.4
 
 
@@ -80,7 +83,7 @@ def test_shortcuts_help_depth():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "epochs", "accuracy"), [("mlp", 3, 0.98), ("lenet", 2, 0.985)]
+    ("name", "epochs", "accuracy"), [("mlp", 2, 0.975), ("lenet", 2, 0.985)]
 )
 def test_mnist(mnist_folder, name, epochs, accuracy):
     """In fewer epochs than the example's own, whose figures examples/README.md has."""
