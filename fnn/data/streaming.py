@@ -10,11 +10,14 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
-from fnn.types import PyTree
+from fnn.types import Array, NDArray, PyTree
 
 T = TypeVar("T")
+CACHE_LINE = 64
 PATIENCE = 0.05  # seconds after which a waiting reader looks whether it is still needed
 
 
@@ -58,9 +61,9 @@ class Streamed:
     def __len__(self) -> int:
         return int(jax.tree.leaves(self.y)[0].shape[0])
 
-    def take(self, rows: Any) -> tuple[PyTree, PyTree]:
-        """Return inputs and targets of the examples that an array of integers names."""
-        x, y = jax.tree.map(lambda leaf: leaf[rows], (self.x, self.y))
+    def take(self, rows: NDArray) -> tuple[PyTree, PyTree]:
+        """Return inputs and targets of the examples that integers name, on the device."""
+        x, y = jax.tree.map(lambda leaf: _to_device(leaf, rows), (self.x, self.y))
         return x, y
 
     @property
@@ -119,6 +122,19 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
     finally:
         closed.set()
         thread.join()
+
+
+def _to_device(leaf: Any, rows: NDArray) -> Array:
+    """Return rows of an array; on the CPU, JAX keeps memory that begins at a cache line."""
+    if not isinstance(leaf, np.ndarray):
+        return jnp.asarray(leaf[rows])
+    shape = (len(rows), *leaf.shape[1:])
+    nbytes = math.prod(shape) * leaf.itemsize
+    memory = np.empty(nbytes + CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % CACHE_LINE
+    out = memory[first : first + nbytes].view(leaf.dtype).reshape(shape)
+    # All rows are there; to check that again, NumPy would copy once more.
+    return jax.device_put(np.take(leaf, rows, 0, out, mode="clip"))
 
 
 def _future(item: T) -> "Future[T]":

@@ -100,7 +100,7 @@ class Chunks(Source):
 
     def _dataset(self, rows: NDArray, base: int) -> Dataset:
         """Return the examples of some batches, the first being number `base`."""
-        arrays = jax.tree.map(jnp.asarray, self.data.take(rows))
+        arrays = self.data.take(rows)
         left = jnp.int32(len(self.data) - base * self.batch_size)
         weighted = len(self.data) % self.batch_size != 0
         return Dataset(arrays, left, self.batch_size, weighted)

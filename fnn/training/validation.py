@@ -3,8 +3,6 @@
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.data.streaming import Streamed, prefetched
@@ -61,7 +59,7 @@ def _read(data: Streamed) -> Generator[Batch]:
     size = examples_per_chunk(data)
     bounds = range(0, len(data), size)
     rows = (np.arange(first, min(first + size, len(data))) for first in bounds)
-    chunks = (jax.tree.map(jnp.asarray, data.take(chosen)) for chosen in rows)
+    chunks = (data.take(chosen) for chosen in rows)
     with prefetched(chunks) as ready:
         yield from ready
 
