@@ -16,6 +16,31 @@ settings.register_profile("fnn", deadline=None, max_examples=50, derandomize=Tru
 settings.load_profile("fnn")
 
 ROOT = Path(__file__).parent.parent
+# These compile much and compute little: their programs are hardly worth optimizing.
+QUICK = {
+    f"test_{name}"
+    for name in (
+        "activation_contract",
+        "augmentation",
+        "convolution",
+        "layer_contract",
+        "loss_contract",
+        "losses",
+        "metrics",
+        "normalization",
+        "optimizer_contract",
+        "optimizers",
+        "per_example_compositions",
+        "per_example_layers",
+        "pooling",
+        "stochastic",
+    )
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compilation(request):
+    jax.config.update("jax_disable_most_optimizations", request.module.__name__ in QUICK)
 
 
 @pytest.fixture
