@@ -1,9 +1,10 @@
 """What `fnn.fit` pays for watching, checkpoints and streaming: an epoch of MNIST.
 
     python -m benchmarks.fitting --data FOLDER [--rounds 9] [--batch-size 128]
+                                 [--hidden 512 512]
 
-The network is 784-128-10, trained by Adam. All variants take the same steps to the same
-bits, which is checked, and run interleaved:
+The network is 784-128-10, unless other layers are named, trained by Adam. All variants take
+the same steps to the same bits, which is checked, and run interleaved:
 
     plain        `fit` on resident data, silent
     watched      a line for each epoch, and a callback that logs to a file
@@ -28,20 +29,21 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from benchmarks.training_step import EPOCHS, MODEL, OPTIMIZER, timed
+from benchmarks.training_step import EPOCHS, timed
 
 
-def fit(data: Any, epochs: int, batch_size: int, **options: Any) -> fnn.training.FitResult:
-    """Train the network."""
-    arguments: dict[str, Any] = {"key": jax.random.key(0), "progress": False} | options
-    loss = fnn.losses.softmax_cross_entropy
-    return fnn.fit(
-        MODEL, loss, OPTIMIZER, data, epochs=epochs, batch_size=batch_size, **arguments
-    )
-
-
-def main(data: str, rounds: int = 9, batch_size: int = 128) -> None:
+def main(
+    data: str, rounds: int = 9, batch_size: int = 128, hidden: tuple[int, ...] = (128,)
+) -> None:
     """Measure and print."""
+    model = fnn.models.mlp(*hidden, 10)
+
+    def fit(data: Any, epochs: int, **options: Any) -> fnn.training.FitResult:
+        arguments: dict[str, Any] = {"key": jax.random.key(0), "progress": False}
+        loss, adam = fnn.losses.softmax_cross_entropy, fnn.optimizers.Adam(1e-3)
+        sizes = {"epochs": epochs, "batch_size": batch_size}
+        return fnn.fit(model, loss, adam, data, **(arguments | sizes | options))
+
     (images, labels), _ = fnn.data.mnist(data)
     arrays = images.reshape(len(images), -1), labels
     resident = jax.tree.map(jnp.asarray, arrays)
@@ -54,15 +56,13 @@ def main(data: str, rounds: int = 9, batch_size: int = 128) -> None:
 
         def watched(epochs: int) -> Any:
             with contextlib.redirect_stdout(io.StringIO()):
-                return fit(resident, epochs, batch_size, progress=True, callbacks=[log])
+                return fit(resident, epochs, progress=True, callbacks=[log])
 
         variants: dict[str, Callable[[int], Any]] = {
-            "plain": lambda epochs: fit(resident, epochs, batch_size),
+            "plain": lambda epochs: fit(resident, epochs),
             "watched": watched,
-            "checkpoints": lambda epochs: fit(
-                resident, epochs, batch_size, checkpoint=next(runs)
-            ),
-            "streamed": lambda epochs: fit(fnn.data.Streamed(*mapped), epochs, batch_size),
+            "checkpoints": lambda epochs: fit(resident, epochs, checkpoint=next(runs)),
+            "streamed": lambda epochs: fit(fnn.data.Streamed(*mapped), epochs),
         }
         measure(variants, rounds)
 
@@ -92,5 +92,6 @@ if __name__ == "__main__":
     parser.add_argument("--data", required=True, help="folder with the MNIST files")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[128])
     arguments = parser.parse_args()
-    main(arguments.data, arguments.rounds, arguments.batch_size)
+    main(arguments.data, arguments.rounds, arguments.batch_size, tuple(arguments.hidden))
