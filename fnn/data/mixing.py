@@ -36,7 +36,7 @@ class BatchAugmentation(Value):
 
     def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
         """Return a batch like the one given, with leading axes over its examples."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define __call__")
 
 
 class BatchAugmentations(Steps, BatchAugmentation):

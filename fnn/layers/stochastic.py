@@ -37,7 +37,7 @@ class Perturbation(Layer):
 
     def perturb(self, key: Key, x: Array) -> Array:
         """Return x as it is in training."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define perturb")
 
 
 class Dropout(Perturbation):

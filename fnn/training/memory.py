@@ -50,7 +50,7 @@ def memory_report(
         total, to which the step's key and number add a little.
 
     Raises:
-        NotImplementedError: If the backend gives no account of the memory of a program.
+        RuntimeError: If the backend gives no account of the memory of a program.
 
     Example:
         >>> model, adam = fnn.Dense(512), fnn.optimizers.Adam(1e-3)
@@ -69,7 +69,7 @@ def memory_report(
     train_state, batch = spec((train_state, batch))
     used = lower(train_state, batch).compile().memory_analysis()
     if used is None:
-        raise NotImplementedError(f"{jax.default_backend()} gives no account of memory")
+        raise RuntimeError(f"{jax.default_backend()} gives no account of memory")
     outputs = used.output_size_in_bytes - used.alias_size_in_bytes
     return MemoryReport(
         parameters=tree.nbytes(train_state.params),
