@@ -139,7 +139,7 @@ def test_explanation_prints_as_a_table():
     assert table.splitlines() == [
         "parameter  shape  rule       why            FLOPs  bytes",
         "---------  -----  ---------  -------------  -----  -----",
-        "bias       [2]    formed     formed by cos     16      0",
+        "bias       [2]    formed     formed by cos     16     32",
         "kernel     [3,2]  |a|² |g|²                    40      0",
     ]
 
