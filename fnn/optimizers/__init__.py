@@ -3,6 +3,7 @@
 The protocol is Optax's, so either side's optimizers work in the other's loops.
 """
 
+from fnn.optimizers.adaptive import Adadelta as Adadelta
 from fnn.optimizers.adaptive import Adagrad as Adagrad
 from fnn.optimizers.adaptive import RMSProp as RMSProp
 from fnn.optimizers.averaging import ExponentialMovingAverage as ExponentialMovingAverage

@@ -127,6 +127,79 @@ class RMSProp(Optimizer):
         return narrow(updates, grads), SquaresState(step, rate, s)
 
 
+class AdadeltaState(NamedTuple):
+    """What `Adadelta` carries.
+
+    Steps, (), the rate, (), and the averages s of squared gradients and u of squared
+    steps, like the parameters.
+    """
+
+    step: Array
+    learning_rate: Array
+    squares: PyTree
+    squared_steps: PyTree
+
+
+class Adadelta(Optimizer):
+    """Scale each step by the ratio of past steps to past gradients.
+
+        s ← ρ s + (1 - ρ) g²        starting from s = 0
+        Δ = √(u + ε) / √(s + ε) g
+        u ← ρ u + (1 - ρ) Δ²        starting from u = 0
+        w ← w - α Δ
+
+    Δ has the unit of the parameters, so the source has no rate at all: α = 1. The first
+    step has the length √ε / √(1 - ρ) in every element, and steps grow from there.
+
+    Source: Zeiler 2012, "ADADELTA: an adaptive learning rate method".
+
+    Args:
+        learning_rate: α: a number, an array of shape (), or a schedule.
+        decay: ρ, the decay of both averages.
+        eps: ε, which sets how long the first steps are.
+
+    Raises:
+        ValueError: If a number is negative, or the decay is not below 1.
+
+    Example:
+        >>> adadelta = fnn.optimizers.Adadelta(1.0, decay=0.75, eps=0.01)
+        >>> state = adadelta.init({"w": jax.numpy.zeros(2)})
+        >>> grads = {"w": jax.numpy.array([40.0, -80.0])}
+        >>> updates, state = adadelta.update(grads, state)
+        >>> updates["w"].round(3)
+        Array([-0.2,  0.2], dtype=float32)
+    """
+
+    learning_rate: LearningRate
+    decay: float = 0.95
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_learning_rate(self.learning_rate)
+        check_decay("decay", self.decay)
+        checks.between("eps", self.eps, 0, float("inf"))
+
+    def init(self, params: Params) -> AdadeltaState:
+        rest = wide_zeros(params), wide_zeros(params)
+        return AdadeltaState(*start(self.learning_rate), *rest)
+
+    def update(
+        self, grads: PyTree, state: AdadeltaState, params: Params | None = None
+    ) -> tuple[PyTree, AdadeltaState]:
+        step, rate = advance(self.learning_rate, state.step)
+        g = widen(grads)
+        s = moving_average(self.decay, state.squares, jax.tree.map(jnp.square, g))
+        steps = jax.tree.map(self._step, g, s, state.squared_steps)
+        squared = jax.tree.map(jnp.square, steps)
+        u = moving_average(self.decay, state.squared_steps, squared)
+        updates = tree.scale(-rate, steps)
+        return narrow(updates, grads), AdadeltaState(step, rate, s, u)
+
+    def _step(self, g: Array, s: Array, u: Array) -> Array:
+        eps = jnp.asarray(self.eps, s.dtype)
+        return root(u + eps) / root(s + eps) * g
+
+
 def ratio(numerator: PyTree, squares: PyTree, eps: float) -> PyTree:
     """Return numerator / (√squares + ε)."""
     return jax.tree.map(

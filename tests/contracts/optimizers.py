@@ -41,6 +41,11 @@ OPTIMIZERS = {
     "RMSProp": OptimizerRow(
         lambda: optimizers.RMSProp(0.1), updates.rmsprop, optimizers.RMSProp
     ),
+    "Adadelta": OptimizerRow(
+        lambda: optimizers.Adadelta(0.5, 0.9, 1e-3),
+        lambda: updates.adadelta(0.5, 0.9, 1e-3),
+        lambda rate: optimizers.Adadelta(rate, eps=1e-2),
+    ),
     "Adam": OptimizerRow(lambda: optimizers.Adam(0.1), updates.adam, optimizers.Adam),
     "Adam, scheduled": OptimizerRow(
         lambda: optimizers.Adam(schedules.InverseTimeDecay(0.1, 0.5), 0.8, 0.9, 1e-3),

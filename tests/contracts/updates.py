@@ -55,6 +55,16 @@ def rmsprop(rate=0.1, decay=0.9, eps=1e-8):
         g, _ = yield -rate * g / (np.sqrt(s) + eps)
 
 
+def adadelta(rate, decay, eps):
+    g, _ = yield
+    s, u = np.zeros_like(g), np.zeros_like(g)
+    while True:
+        s = decay * s + (1 - decay) * g**2
+        delta = np.sqrt(u + eps) / np.sqrt(s + eps) * g
+        u = decay * u + (1 - decay) * delta**2
+        g, _ = yield -rate * delta
+
+
 def adam(rate=lambda t: 0.1, b1=0.9, b2=0.999, eps=1e-8, decay=0.0, on=1):
     g, w = yield
     m, v, t = np.zeros_like(g), np.zeros_like(g), 0
