@@ -1,0 +1,177 @@
+"""What becomes of signals from layer to layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fnn import checks
+from fnn.plots import arguments, style
+from fnn.types import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def signals(
+    values: Mapping[str, ArrayLike],
+    *,
+    names: Sequence[str] | None = None,
+    label: str = "standard deviation",
+    log: bool = True,
+    axes: "Axes | None" = None,
+) -> "Axes":
+    """Draw a measure of the signal in each layer, one line a network.
+
+    Args:
+        values: By name of the network, the measure in each layer, (layers,): the deviation
+            of activations, or the norm of gradients.
+        names: Of the layers.
+        label: What is measured.
+        log: Whether its axis is logarithmic.
+        axes: Where to draw.
+
+    Raises:
+        ValueError: If a network has another number of layers than there are names, or a
+            value is below 0 on a logarithmic axis.
+
+    Example:
+        >>> values = {"sigmoid": [0.2, 0.01, 0.0005], "ReLU": [1.0, 0.9, 1.1]}
+        >>> fnn.plots.signals(values).get_ylabel()
+        'standard deviation'
+    """
+    arguments.named("values", values)
+    lines = {k: arguments.numbers("values", v, "layers") for k, v in values.items()}
+    layers = max(map(len, lines.values()))
+    names = arguments.names_of(names, layers, "layers")
+    if log:
+        _above_zero(np.concatenate(list(lines.values())))
+    axes = style.current(axes)
+    for i, (name, line) in enumerate(lines.items()):
+        look = style.line_style(axes, i)
+        depth = np.arange(1, len(line) + 1)
+        axes.plot(depth, line, marker="o", markersize=4, **look, label=name)
+    if log:
+        axes.set_yscale("log")
+    style.open_frame(axes)
+    axes.set_xlabel("layer")
+    axes.set_ylabel(label)
+    _name_layers(axes.xaxis, names)
+    style.name_lines(axes)
+    return axes
+
+
+def signals_over_training(
+    values: ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    label: str = "standard deviation",
+    log: bool = True,
+    axes: "Axes | None" = None,
+) -> "Axes":
+    """Draw a measure of the signal in each layer over the epochs, as a map of colours.
+
+    Args:
+        values: (epochs, layers).
+        names: Of the layers.
+        label: What is measured.
+        log: Whether its scale is logarithmic.
+        axes: Where to draw.
+
+    Raises:
+        ValueError: If there are not as many layers as names, or a value is below 0 on a
+            logarithmic scale.
+
+    Example:
+        >>> axes = fnn.plots.signals_over_training([[1.0, 0.5], [1.2, 0.7]])
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('epoch', 'layer')
+    """
+    from matplotlib.colors import LogNorm, Normalize
+
+    values = arguments.numbers("values", values, "epochs", "layers")
+    epochs, layers = values.shape
+    names = arguments.names_of(names, layers, "layers")
+    if log:
+        _above_zero(values)
+    axes = style.current(axes)
+    seen = values[values > 0] if log else values
+    scale = (LogNorm if log else Normalize)(seen.min(), seen.max())
+    image = axes.imshow(
+        values.T,
+        norm=scale,
+        cmap="viridis",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0.5, epochs + 0.5, layers + 0.5, 0.5),
+    )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("layer")
+    _name_layers(axes.yaxis, names)
+    style.scale_bar(axes, image, label)
+    return axes
+
+
+def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -> "Axes":
+    """Draw how values are distributed in each layer, one ridge below the other.
+
+    Args:
+        values: By name of the layer, for example its activations, any shape.
+        axes: Where to draw.
+
+    Raises:
+        ValueError: If there is no layer, or one without values.
+
+    Example:
+        >>> values = {"dense_0": [0.1, 0.2, 0.2], "dense_1": [-0.3, 0.0, 0.4]}
+        >>> axes = fnn.plots.histograms(values)
+        >>> [label.get_text() for label in axes.get_yticklabels()]
+        ['dense_0', 'dense_1']
+    """
+    arguments.named("values", values)
+    flat = {
+        name: arguments.numbers("values", np.ravel(np.asarray(v)), "values")
+        for name, v in values.items()
+    }
+    low, high = np.percentile(np.concatenate(list(flat.values())), (0.1, 99.9))
+    edges = np.linspace(low, high if high > low else low + 1, 81)
+    axes = style.current(axes)
+    for row, numbers in enumerate(flat.values()):
+        counts, _ = np.histogram(numbers, edges)
+        heights = -0.9 * counts / max(counts.max(), 1)
+        axes.stairs(
+            row + heights,
+            edges,
+            baseline=row,
+            fill=True,
+            color=style.color(axes, 0),
+            alpha=0.6,
+        )
+        axes.axhline(row, **style.pencil())
+    axes.set_yticks(range(len(flat)), list(flat))
+    axes.set_ylim(len(flat) - 0.5, -1)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlabel("value")
+    return axes
+
+
+def _above_zero(values: NDArray) -> None:
+    """Raise unless a logarithmic axis can show the values; zeros lie below its end."""
+    if values.min() < 0 or values.max() <= 0:
+        raise ValueError(
+            f"values must be at least 0, and some above, where log=True; "
+            f"got {checks.span(values)}"
+        )
+
+
+def _name_layers(axis: Any, names: list[str] | None) -> None:
+    """Tick each layer, by its name if it has one, else by some numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    if names is None:
+        axis.set_major_locator(MaxNLocator(integer=True))
+        return
+    turned = axis.axis_name == "x" and sum(map(len, names)) > 40
+    axis.set_ticks(range(1, len(names) + 1), names, rotation=45 if turned else 0)

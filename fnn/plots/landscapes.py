@@ -1,0 +1,120 @@
+"""Surfaces of two variables, and the ways that optimizers take over them."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fnn import checks
+from fnn.plots import arguments, style
+from fnn.types import Array, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def paths(
+    function: Callable[[Array], Array],
+    paths: Mapping[str, ArrayLike],
+    *,
+    low: ArrayLike,
+    high: ArrayLike,
+    minimum: ArrayLike | None = None,
+    log: bool = True,
+    axes: "Axes | None" = None,
+) -> "Axes":
+    """Draw the ways of optimizers over the contours of a function of two variables.
+
+    Args:
+        function: From a point, (2,), to a number, (), by JAX.
+        paths: By name, the points in turn, (steps, 2).
+        low: The lower left corner, (2,), or one number for both axes.
+        high: The upper right corner, likewise.
+        minimum: A point to mark, (2,).
+        log: Whether contours are closer near the least value, as the logarithm is.
+        axes: Where to draw.
+
+    Raises:
+        ValueError: If a path is not a sequence of points, or if `high` is not above `low`.
+
+    Example:
+        >>> bowl = lambda w: jax.numpy.sum(w**2)
+        >>> path = jax.numpy.array([[1.0, 1.0], [0.5, 0.5], [0.25, 0.25]])
+        >>> axes = fnn.plots.paths(bowl, {"SGD": path}, low=-2, high=2, minimum=(0, 0))
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('$w_1$', '$w_2$')
+    """
+    arguments.named("paths", paths)
+    lines = {k: arguments.numbers("paths", v, "steps", 2) for k, v in paths.items()}
+    low, high = np.broadcast_to(low, 2), np.broadcast_to(high, 2)
+    if not np.all(low < high):
+        raise ValueError(f"high must be above low, got low={low} and high={high}")
+    sides = np.linspace(low, high, 200)
+    grid = jnp.asarray(np.stack(np.meshgrid(*sides.T), -1), jnp.float32)
+    heights = np.asarray(jax.vmap(jax.vmap(function))(grid))
+
+    axes = style.current(axes)
+    heights, levels = _contours(heights, log)
+    shades = style.from_background(axes, *([style.INK] if not style.is_dark(axes) else []))
+    axes.contourf(*sides.T, heights, levels, cmap=shades, alpha=0.5)
+    axes.contour(*sides.T, heights, levels, colors="0.5", linewidths=0.5)
+    for i, (name, line) in enumerate(lines.items()):
+        look = style.line_style(axes, i)
+        axes.plot(*line.T, **look, marker="o", markersize=2.5, label=name, zorder=3)
+    if minimum is not None:
+        axes.plot(*arguments.numbers("minimum", minimum, 2), "*", markersize=12, zorder=4)
+    axes.set_xlim(low[0], high[0])
+    axes.set_ylim(low[1], high[1])
+    axes.set_xlabel("$w_1$")
+    axes.set_ylabel("$w_2$")
+    style.name_lines(axes, inside=0)
+    return axes
+
+
+def surface(
+    alphas: ArrayLike, betas: ArrayLike, losses: ArrayLike, *, axes: "Axes | None" = None
+) -> "Axes":
+    """Draw a slice of a loss surface through the point that training found.
+
+    Source: Li et al. 2018, "Visualizing the loss landscape of neural nets".
+
+    Args:
+        alphas: Steps along the first direction, (n,).
+        betas: Steps along the second one, (m,).
+        losses: At each pair of steps, (n, m).
+        axes: Where to draw.
+
+    Raises:
+        ValueError: If the losses have another shape.
+
+    Example:
+        >>> steps = jax.numpy.linspace(-1, 1, 5)
+        >>> losses = jax.numpy.add.outer(steps**2, steps**2)
+        >>> fnn.plots.surface(steps, steps, losses).get_xlabel()
+        'step along the first direction'
+    """
+    alphas = arguments.numbers("alphas", alphas, "n")
+    betas = arguments.numbers("betas", betas, "m")
+    losses = arguments.numbers("losses", losses, len(alphas), len(betas))
+    axes = style.current(axes)
+    filled = axes.contourf(alphas, betas, losses.T, 24, cmap="viridis")
+    axes.contour(filled, colors="white", linewidths=0.4, alpha=0.5)
+    axes.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2)
+    axes.set_xlabel("step along the first direction")
+    axes.set_ylabel("step along the second direction")
+    style.scale_bar(axes, filled, "loss")
+    return axes
+
+
+def _contours(heights: NDArray, log: bool) -> tuple[NDArray, NDArray]:
+    """Return what to draw contours of, and their levels."""
+    checks.values_between(np.isfinite(heights), 1, 1, "finite values of function")
+    if not log:
+        return heights, np.linspace(heights.min(), heights.max(), 20)
+    depth = heights - heights.min()
+    smallest = np.percentile(depth, 1)
+    heights = np.log(np.maximum(depth, smallest))
+    return heights, np.linspace(heights.min(), heights.max(), 20)

@@ -1,0 +1,124 @@
+"""Numbers that vary: from example to example, and from seed to seed."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fnn import checks
+from fnn.plots import arguments, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def gradient_norms(
+    norms: ArrayLike, *, clip: float | None = None, axes: "Axes | None" = None
+) -> "Axes":
+    """Draw how norms of per-example gradients are distributed, and how many are clipped.
+
+    Args:
+        norms: (examples,).
+        clip: The norm to which gradients are clipped.
+        axes: Where to draw.
+
+    Raises:
+        ValueError: If a norm, or `clip`, is below 0.
+
+    Example:
+        >>> axes = fnn.plots.gradient_norms([0.5, 0.7, 2.0, 3.0], clip=1.0)
+        >>> axes.get_legend().get_texts()[0].get_text()
+        'clipped to 1: 50 %'
+    """
+    norms = arguments.numbers("norms", norms, "examples")
+    if norms.min() < 0:
+        raise ValueError(f"norms must be at least 0, got {checks.span(norms)}")
+    axes = style.current(axes)
+    axes.hist(norms, bins=40, color=style.color(axes, 0), alpha=0.7)
+    style.open_frame(axes)
+    axes.set_xlabel("norm of an example's gradient")
+    axes.set_ylabel("examples")
+    axes.set_xlim(left=0)
+    if clip is not None:
+        label = f"clipped to {clip:g}: {np.mean(norms > clip):.0%}".replace("%", " %")
+        axes.axvline(clip, color=style.color(axes, 1), linestyle="--", label=label)
+        style.name_lines(axes)
+    return axes
+
+
+def bars(
+    values: Mapping[str, float | Sequence[float] | ArrayLike],
+    *,
+    label: str,
+    axes: "Axes | None" = None,
+) -> "Axes":
+    """Draw a bar for each name, the first on top, with a point for each seed.
+
+    Args:
+        values: By name, one number or one for each seed, (seeds,); the bar is their mean.
+        label: What the numbers are, with their unit.
+        axes: Where to draw.
+
+    Raises:
+        ValueError: If there is no name, or one without numbers.
+
+    Example:
+        >>> axes = fnn.plots.bars({"SGD": 0.9, "Adam": [0.94, 0.96]}, label="accuracy")
+        >>> [round(float(bar.get_width()), 2) for bar in axes.patches]
+        [0.9, 0.95]
+    """
+    arguments.named("values", values)
+    rows = {
+        k: arguments.numbers("values", np.atleast_1d(v), "seeds") for k, v in values.items()
+    }
+    axes = style.current(axes)
+    for i, numbers in enumerate(rows.values()):
+        axes.barh(i, numbers.mean(), color=style.color(axes, 0), alpha=0.7, height=0.6)
+        if len(numbers) > 1:
+            axes.plot(numbers, np.full(len(numbers), i), "o", markersize=4, color="0.5")
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    style.open_frame(axes)
+    axes.set_xlabel(label)
+    return axes
+
+
+def band(
+    x: ArrayLike,
+    mean: ArrayLike,
+    deviation: ArrayLike,
+    *,
+    label: str | None = None,
+    axes: "Axes | None" = None,
+) -> "Axes":
+    """Draw a mean as a line, and one deviation to either side as a band around it.
+
+    Args:
+        x: (points,).
+        mean: (points,).
+        deviation: At least 0, (points,).
+        label: The name of the line.
+        axes: Where to draw; each call takes the next colour.
+
+    Raises:
+        ValueError: If the lengths differ, or a deviation is below 0.
+
+    Example:
+        >>> axes = fnn.plots.band([0, 1, 2], [1.0, 2.0, 4.0], [0.1, 0.2, 0.4])
+        >>> len(axes.lines), len(axes.collections)
+        (1, 1)
+    """
+    x = arguments.numbers("x", x, "points")
+    mean = arguments.numbers("mean", mean, len(x))
+    deviation = arguments.numbers("deviation", deviation, len(x))
+    if deviation.min() < 0:
+        raise ValueError(f"deviation must be at least 0, got {checks.span(deviation)}")
+    axes = style.current(axes)
+    color = style.color(axes, len(axes.lines))
+    axes.plot(x, mean, color=color, label=label)
+    axes.fill_between(x, mean - deviation, mean + deviation, color=color, alpha=0.25, lw=0)
+    style.open_frame(axes)
+    if label is not None:
+        style.name_lines(axes)
+    return axes
