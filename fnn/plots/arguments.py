@@ -56,10 +56,8 @@ def named(name: str, values: Mapping[str, Any]) -> None:
         raise ValueError(f"{name} must map names to what to draw, got {values!r}")
 
 
-def names_of(names: Sequence[str] | None, count: int, what: str) -> list[str] | None:
+def names_of(names: Sequence[Any], count: int, what: str) -> list[str]:
     """Return the names as a list, or say that there are not as many as things."""
-    if names is None:
-        return None
     if len(names) != count:
         raise ValueError(f"names must be one for each of {count} {what}, got {len(names)}")
     return [str(name) for name in names]

@@ -46,7 +46,7 @@ def confusion_matrix(
     counts = arguments.numbers("matrix", counts, len(counts), len(counts))
     if counts.min() < 0:
         raise ValueError(f"matrix must be counts of at least 0, got {checks.span(counts)}")
-    names = arguments.names_of(names, len(counts), "classes")
+    names = arguments.names_of(names or range(len(counts)), len(counts), "classes")
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes = style.current(axes)
     colors = _cells(axes, shares)
@@ -106,7 +106,8 @@ def decision_regions(
     sides = np.linspace(low, high, resolution)
     grid = np.stack(np.meshgrid(*sides.T), -1)
     chances = _chances(predict(grid.reshape(-1, 2).astype(dtype)), labels.max() + 1)
-    names = arguments.names_of(names, chances.shape[1], "classes")
+    classes = chances.shape[1]
+    names = arguments.names_of(names or range(classes), classes, "classes")
     chances = chances.reshape(resolution, resolution, -1)
 
     axes = style.current(axes)
@@ -120,7 +121,7 @@ def decision_regions(
             s=22,
             edgecolors=[tuple(style.background(axes))],
             linewidths=0.6,
-            label=names[i] if names else str(i),
+            label=names[i],
             zorder=3,
         )
     axes.set_xlim(low[0], high[0])
@@ -141,9 +142,9 @@ def _cells(axes: "Axes", shares: NDArray) -> NDArray:
     return strength * hues + (1 - strength) * style.background(axes)
 
 
-def _rotation(names: list[str] | None) -> float:
+def _rotation(names: list[str]) -> float:
     """Return by how many degrees to turn names below an axis, so that they fit."""
-    return 45 if names and max(map(len, names)) * len(names) > 40 else 0
+    return 45 if max(map(len, names)) * len(names) > 40 else 0
 
 
 def _chances(output: ArrayLike, classes: int) -> NDArray:

@@ -44,7 +44,8 @@ def signals(
     arguments.named("values", values)
     lines = {k: arguments.numbers("values", v, "layers") for k, v in values.items()}
     layers = max(map(len, lines.values()))
-    names = arguments.names_of(names, layers, "layers")
+    if names is not None:
+        names = arguments.names_of(names, layers, "layers")
     if log:
         _above_zero(np.concatenate(list(lines.values())))
     axes = style.current(axes)
@@ -92,7 +93,8 @@ def signals_over_training(
 
     values = arguments.numbers("values", values, "epochs", "layers")
     epochs, layers = values.shape
-    names = arguments.names_of(names, layers, "layers")
+    if names is not None:
+        names = arguments.names_of(names, layers, "layers")
     if log:
         _above_zero(values)
     axes = style.current(axes)
@@ -166,7 +168,7 @@ def _above_zero(values: NDArray) -> None:
         )
 
 
-def _name_layers(axis: Any, names: list[str] | None) -> None:
+def _name_layers(axis: Any, names: Sequence[str] | None) -> None:
     """Tick each layer, by its name if it has one, else by some numbers."""
     from matplotlib.ticker import MaxNLocator
 
