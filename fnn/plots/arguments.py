@@ -68,7 +68,10 @@ def columns_of(table: Mapping[str, Sequence[Any]], *needed: str) -> dict[str, li
     named("table", table)
     for name in needed:
         checks.one_of("a column of table", name, tuple(table))
-    columns = {name: list(column) for name, column in table.items()}
+    columns = {
+        name: np.asarray(column).tolist() if hasattr(column, "dtype") else list(column)
+        for name, column in table.items()
+    }
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"table must have columns of one length above 0, got {lengths}")

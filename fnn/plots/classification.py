@@ -54,8 +54,9 @@ def confusion_matrix(
     if len(counts) <= 20:
         for i, j in np.ndindex(*counts.shape):
             text = f"{100 * shares[i, j]:.0f}" if normalize else f"{counts[i, j]:.0f}"
-            ink = style.readable_on(colors[i, j])
-            axes.text(j, i, text, ha="center", va="center", color=ink)
+            cell = axes.text(j, i, text, ha="center", va="center")
+            cell.set_color(style.readable_on(colors[i, j]))
+            cell.set_alpha(1 if counts[i, j] else 0.35)
     ticks = np.arange(len(counts))
     axes.set_xticks(ticks, names, rotation=_rotation(names))
     axes.set_yticks(ticks, names)
@@ -128,7 +129,7 @@ def decision_regions(
     axes.set_ylim(low[1], high[1])
     axes.set_xlabel("$x_1$")
     axes.set_ylabel("$x_2$")
-    style.name_lines(axes, inside=0)
+    style.name_beside(axes, *axes.get_legend_handles_labels())
     return axes
 
 
@@ -162,13 +163,12 @@ def _chances(output: ArrayLike, classes: int) -> NDArray:
 
 def _regions(axes: "Axes", chances: NDArray, sides: NDArray) -> None:
     """Fill the regions, and draw their borders where two classes are as likely."""
-    from matplotlib import rcParams
     from matplotlib.colors import to_rgb
 
     classes = chances.shape[-1]
     hues = np.array([to_rgb(style.color(axes, i)) for i in range(classes)])
     sure = (chances.max(-1, keepdims=True) - 1 / classes) / (1 - 1 / classes)
-    strength = 0.08 + 0.32 * np.clip(sure, 0, 1)
+    strength = 0.08 + 0.27 * np.clip(sure, 0, 1)
     image = strength * hues[chances.argmax(-1)] + (1 - strength) * style.background(axes)
     (left, bottom), (right, top) = sides[0], sides[-1]
     axes.imshow(image, origin="lower", extent=(left, right, bottom, top), aspect="auto")
@@ -176,5 +176,5 @@ def _regions(axes: "Axes", chances: NDArray, sides: NDArray) -> None:
         rivals = np.delete(chances, i, -1).max(-1)
         lead: Any = chances[..., i] - rivals
         if lead.min() < 0 < lead.max():
-            ink = rcParams["text.color"]
-            axes.contour(*sides.T, lead, levels=[0], colors=[ink], linewidths=0.9)
+            ink = [style.text_color()]
+            axes.contour(*sides.T, lead, levels=[0], colors=ink, linewidths=0.9)

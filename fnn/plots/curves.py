@@ -1,7 +1,7 @@
 """What goes on over epochs, steps and rates, and what a function looks like."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 
 from fnn import checks
 from fnn.plots import arguments, style
-from fnn.types import Array, Schedule
+from fnn.types import Array, NDArray, Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+BROKEN = (0, (2, 1.5))  # two widths of the line drawn, one and a half left out
 
 
 def learning_curve(
@@ -34,17 +36,10 @@ def learning_curve(
         >>> fnn.plots.learning_curve(history).get_ylabel()
         'loss'
     """
-    checks.one_of("name", name, tuple(history))
-    curves = {"training": history[name]}
-    if f"val_{name}" in history:
-        curves["validation"] = history[f"val_{name}"]
-    numbers = {
-        label: arguments.numbers("history", values, "epochs")
-        for label, values in curves.items()
-    }
+    curves = _curves(history, name)
     axes = style.current(axes)
-    for i, (label, values) in enumerate(numbers.items()):
-        axes.plot(np.arange(1, len(values) + 1), values, **_curve(axes, i), label=label)
+    for i, (label, values) in enumerate(curves.items()):
+        axes.plot(_epochs(values), values, **style.line_style(axes, i), label=label)
     _label_epochs(axes, name)
     style.name_lines(axes)
     return axes
@@ -75,17 +70,18 @@ def learning_curves(
         ['SGD', 'Adam']
     """
     arguments.named("histories", histories)
-    for history in histories.values():
-        checks.one_of("name", name, tuple(history))
+    curves = {label: _curves(history, name) for label, history in histories.items()}
     axes = style.current(axes)
-    for i, (label, history) in enumerate(histories.items()):
+    for i, (label, both) in enumerate(curves.items()):
         look = style.line_style(axes, i)
-        values = np.asarray(history[name], float)
-        axes.plot(np.arange(1, len(values) + 1), values, **look, label=label)
-        if f"val_{name}" in history:
-            values = np.asarray(history[f"val_{name}"], float)
-            look["linestyle"] = (0, (2, 1.5))
-            axes.plot(np.arange(1, len(values) + 1), values, **look)
+        training = both.pop("training")
+        axes.plot(_epochs(training), training, **look, label=label)
+        for validation in both.values():
+            axes.plot(
+                _epochs(validation), validation, color=look["color"], linestyle=BROKEN
+            )
+    if any(curves.values()):
+        axes.plot([], [], color=style.text_color(), linestyle=BROKEN, label="validation")
     if log:
         axes.set_yscale("log")
     _label_epochs(axes, name)
@@ -133,7 +129,7 @@ def activation(
         curves["φ′(x)"] = jax.vmap(jax.grad(function))(x)
     axes = style.current(axes)
     for i, (label, y) in enumerate(curves.items()):
-        axes.plot(np.asarray(x), np.asarray(y), **_curve(axes, i), label=label)
+        axes.plot(np.asarray(x), np.asarray(y), **style.line_style(axes, i), label=label)
     for line in (axes.axhline, axes.axvline):
         line(0, **style.pencil(), zorder=0)
     style.open_frame(axes)
@@ -173,7 +169,7 @@ def schedules(
     style.open_frame(axes)
     axes.set_xlabel("step")
     axes.set_ylabel("learning rate")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.dataLim.y1)
     style.name_lines(axes)
     return axes
 
@@ -207,12 +203,15 @@ def learning_rate_range(
     losses = arguments.numbers("losses", losses, len(rates))
     if rates.min() <= 0:
         raise ValueError(f"rates must be above 0, got {checks.span(rates)}")
+    if not np.isfinite(losses[0]):
+        raise ValueError(f"losses must begin with a finite number, got {losses[0]}")
     axes = style.current(axes)
     axes.plot(rates, losses, color=style.color(axes, 0))
     axes.set_xscale("log")
     style.open_frame(axes)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss")
+    axes.set_ylim(*_before_divergence(losses))
     if suggested is not None:
         label = f"suggested: {suggested:.2g}"
         axes.axvline(suggested, color=style.color(axes, 1), linestyle="--", label=label)
@@ -220,9 +219,28 @@ def learning_rate_range(
     return axes
 
 
-def _curve(axes: "Axes", i: int) -> dict[str, Any]:
-    """Return the look of one of two lines."""
-    return {"color": style.color(axes, i)}
+def _before_divergence(losses: NDArray) -> tuple[float, float]:
+    """Return limits that show the descent, and of a divergence the beginning."""
+    finite = losses[np.isfinite(losses)]
+    low, high = finite.min(), finite.max()
+    descent = (finite[0] - low) or (high - low) or 1.0
+    return low - 0.1 * descent, min(high, finite[0] + 0.5 * descent) + 0.1 * descent
+
+
+def _curves(history: Mapping[str, ArrayLike], name: str) -> dict[str, NDArray]:
+    """Return a metric in training, and in validation if it was measured."""
+    checks.one_of("name", name, tuple(history))
+    found = {"training": name, "validation": f"val_{name}"}
+    return {
+        label: arguments.numbers(f"{key} of the history", history[key], "epochs")
+        for label, key in found.items()
+        if key in history
+    }
+
+
+def _epochs(values: NDArray) -> NDArray:
+    """Return the numbers of the epochs, from 1."""
+    return np.arange(1, len(values) + 1)
 
 
 def _label_epochs(axes: "Axes", name: str) -> None:

@@ -118,6 +118,9 @@ def signals_over_training(
 def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -> "Axes":
     """Draw how values are distributed in each layer, one ridge below the other.
 
+    Each ridge has its own height. Values that are exactly 0, such as those of units that a
+    ReLU has switched off, are written as a share instead.
+
     Args:
         values: By name of the layer, for example its activations, any shape.
         axes: Where to draw.
@@ -136,11 +139,13 @@ def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -
         name: arguments.numbers("values", np.ravel(np.asarray(v)), "values")
         for name, v in values.items()
     }
-    low, high = np.percentile(np.concatenate(list(flat.values())), (0.1, 99.9))
+    pooled = np.concatenate(list(flat.values()))
+    low = np.percentile(pooled, 0.1, method="lower")
+    high = np.percentile(pooled, 99.9, method="higher")
     edges = np.linspace(low, high if high > low else low + 1, 81)
     axes = style.current(axes)
     for row, numbers in enumerate(flat.values()):
-        counts, _ = np.histogram(numbers, edges)
+        counts, _ = np.histogram(numbers[numbers != 0], edges)
         heights = -0.9 * counts / max(counts.max(), 1)
         axes.stairs(
             row + heights,
@@ -151,6 +156,9 @@ def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -
             alpha=0.6,
         )
         axes.axhline(row, **style.pencil())
+        zeros = np.mean(numbers == 0)
+        if zeros >= 0.005:
+            axes.text(edges[-1], row - 0.08, f"{zeros:.0%} are 0", ha="right", va="bottom")
     axes.set_yticks(range(len(flat)), list(flat))
     axes.set_ylim(len(flat) - 0.5, -1)
     axes.tick_params(axis="y", length=0)

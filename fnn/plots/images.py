@@ -21,8 +21,9 @@ def filters(
     """Draw kernels side by side: weights below 0 in blue, above 0 in orange.
 
     Args:
-        kernels: Of a convolution, (height, width, in, out), each of its out rows being one
-            feature if there are several channels in; or of units, (units, height, width).
+        kernels: Of a convolution, (height, width, in, out), by default one feature a column
+            and one channel a row if there are several channels; or of units, (units,
+            height, width).
         columns: How many side by side.
         axes: Where to draw.
 
@@ -36,17 +37,16 @@ def filters(
     """
     if np.ndim(kernels) == 4:
         kernels = arguments.numbers("kernels", kernels, "height", "width", "in", "out")
-        into = kernels.shape[2]
-        columns = columns or (into if into > 1 else None)
-        tiles = kernels.transpose(3, 2, 0, 1).reshape(-1, *kernels.shape[:2])
+        height, width, channels, features = kernels.shape
+        columns = columns or (features if channels > 1 else None)
+        tiles = kernels.transpose(2, 3, 0, 1).reshape(-1, height, width)
     else:
         tiles = arguments.numbers("kernels", kernels, "units", "height", "width")
     mosaic = _mosaic(tiles, columns)
     axes = style.current(axes)
     limit = np.abs(tiles).max()
     image = axes.imshow(mosaic, cmap=style.signed(axes), vmin=-limit, vmax=limit)
-    _bare(axes)
-    style.scale_bar(axes, image, "weight")
+    _label_mosaic(axes, image, "weight")
     return axes
 
 
@@ -71,8 +71,7 @@ def feature_maps(
     mosaic = _mosaic(maps.transpose(2, 0, 1), columns)
     axes = style.current(axes)
     image = axes.imshow(mosaic, cmap="viridis")
-    _bare(axes)
-    style.scale_bar(axes, image, "activation")
+    _label_mosaic(axes, image, "activation")
     return axes
 
 
@@ -112,7 +111,7 @@ def misclassified(
     axes = style.current(axes)
     wrong = np.flatnonzero(labels != predictions)
     shown = wrong[:limit]
-    columns = max(1, math.ceil(math.sqrt(2 * len(shown))))
+    columns = _columns(len(shown), aspect=2)
     for place, i in enumerate(shown):
         text = f"{labels[i]} → {predictions[i]}"
         _thumbnail(axes, images[i], text, *divmod(place, columns))
@@ -163,7 +162,7 @@ def influence(
     axes = style.current(axes)
     for row, chosen in enumerate((order[:count], order[::-1][:count])):
         for column, i in enumerate(chosen):
-            text = f"{labels[i]}\n{scores[i]:+.2g}"
+            text = f"{labels[i]}\n{scores[i]:+.2g}".replace("-", "−")
             _thumbnail(axes, images[i], text, row, column, height=1.8)
     for row, text in enumerate(("helped", "harmed")):
         color = style.color(axes, row)
@@ -186,17 +185,19 @@ def _mosaic(tiles: NDArray, columns: int | None) -> NDArray:
     return grid.reshape(rows * padded.shape[1], -1)[:-1, :-1]
 
 
-def _columns(count: int) -> int:
-    """Return how many columns make full rows, a little wider than high, if any do."""
-    least = math.ceil(math.sqrt(count))
-    return next((n for n in range(least, 2 * least + 1) if count % n == 0), least)
+def _columns(count: int, aspect: float = 1) -> int:
+    """Return how many columns make full rows, or else what fits the aspect."""
+    least = max(1, math.ceil(math.sqrt(aspect * count)))
+    return next((n for n in range(least, 2 * least) if count % n == 0), least)
 
 
-def _bare(axes: "Axes") -> None:
-    """Take frame and ticks away."""
+def _label_mosaic(axes: "Axes", image: Any, label: str) -> None:
+    """Take frame and ticks away; draw what the colours stand for along the longer side."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+    height, width = image.get_array().shape
+    style.scale_bar(axes, image, label, "bottom" if width > 1.6 * height else "right")
 
 
 def _thumbnail(

@@ -1,7 +1,7 @@
 """Surfaces of two variables, and the ways that optimizers take over them."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ def paths(
 ) -> "Axes":
     """Draw the ways of optimizers over the contours of a function of two variables.
 
+    Hills are grey. The points where ways begin and end are marked, the minimum by a star.
+
     Args:
         function: From a point, (2,), to a number, (), by JAX.
         paths: By name, the points in turn, (steps, 2).
@@ -52,25 +54,37 @@ def paths(
     low, high = np.broadcast_to(low, 2), np.broadcast_to(high, 2)
     if not np.all(low < high):
         raise ValueError(f"high must be above low, got low={low} and high={high}")
+    if minimum is not None:
+        minimum = arguments.numbers("minimum", minimum, 2)
     sides = np.linspace(low, high, 200)
     grid = jnp.asarray(np.stack(np.meshgrid(*sides.T), -1), jnp.float32)
     heights = np.asarray(jax.vmap(jax.vmap(function))(grid))
 
     axes = style.current(axes)
     heights, levels = _contours(heights, log)
-    shades = style.from_background(axes, *([style.INK] if not style.is_dark(axes) else []))
-    axes.contourf(*sides.T, heights, levels, cmap=shades, alpha=0.5)
-    axes.contour(*sides.T, heights, levels, colors="0.5", linewidths=0.5)
+    ink = style.text_color()
+    shades = style.from_background(axes, "#606060" if style.is_dark(axes) else "#B8B8B8")
+    axes.contourf(*sides.T, heights, levels, cmap=shades)
+    contours: dict[str, Any] = {
+        "colors": [ink],
+        "linestyles": "solid",
+        "linewidths": 0.4,
+        "alpha": 0.4,
+    }
+    axes.contour(*sides.T, heights, levels, **contours)
     for i, (name, line) in enumerate(lines.items()):
         look = style.line_style(axes, i)
-        axes.plot(*line.T, **look, marker="o", markersize=2.5, label=name, zorder=3)
+        axes.plot(*line.T, **look, label=name)
+        axes.plot(*line[-1], "o", color=look["color"], markersize=6)
+    for start in {tuple(line[0]) for line in lines.values()}:
+        axes.plot(*start, "o", color=ink, markersize=5)
     if minimum is not None:
-        axes.plot(*arguments.numbers("minimum", minimum, 2), "*", markersize=12, zorder=4)
+        axes.plot(*minimum, "*", color=ink, markersize=13)
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
     axes.set_xlabel("$w_1$")
     axes.set_ylabel("$w_2$")
-    style.name_lines(axes, inside=0)
+    style.name_beside(axes, *axes.get_legend_handles_labels())
     return axes
 
 
@@ -103,6 +117,7 @@ def surface(
     filled = axes.contourf(alphas, betas, losses.T, 24, cmap="viridis")
     axes.contour(filled, colors="white", linewidths=0.4, alpha=0.5)
     axes.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2)
+    axes.locator_params(nbins=5)
     axes.set_xlabel("step along the first direction")
     axes.set_ylabel("step along the second direction")
     style.scale_bar(axes, filled, "loss")

@@ -1,5 +1,6 @@
 """Numbers that vary: from example to example, and from seed to seed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fnn import checks
 from fnn.plots import arguments, style
+from fnn.types import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,24 +26,28 @@ def gradient_norms(
         axes: Where to draw.
 
     Raises:
-        ValueError: If a norm, or `clip`, is below 0.
+        ValueError: If a norm is below 0, or `clip` is not above it.
 
     Example:
         >>> axes = fnn.plots.gradient_norms([0.5, 0.7, 2.0, 3.0], clip=1.0)
         >>> axes.get_legend().get_texts()[0].get_text()
-        'clipped to 1: 50 %'
+        'clipped to 1: 50%'
     """
     norms = arguments.numbers("norms", norms, "examples")
     if norms.min() < 0:
         raise ValueError(f"norms must be at least 0, got {checks.span(norms)}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be above 0, got {clip}")
     axes = style.current(axes)
-    axes.hist(norms, bins=40, color=style.color(axes, 0), alpha=0.7)
+    edges = _edges(norms.max() or 1.0, clip)
+    for i, part in enumerate((norms <= clip, norms > clip) if clip else (norms >= 0,)):
+        axes.hist(norms[part], list(edges), color=style.color(axes, i), alpha=0.7)
     style.open_frame(axes)
     axes.set_xlabel("norm of an example's gradient")
     axes.set_ylabel("examples")
     axes.set_xlim(left=0)
     if clip is not None:
-        label = f"clipped to {clip:g}: {np.mean(norms > clip):.0%}".replace("%", " %")
+        label = f"clipped to {clip:g}: {np.mean(norms > clip):.0%}"
         axes.axvline(clip, color=style.color(axes, 1), linestyle="--", label=label)
         style.name_lines(axes)
     return axes
@@ -54,6 +60,8 @@ def bars(
     axes: "Axes | None" = None,
 ) -> "Axes":
     """Draw a bar for each name, the first on top, with a point for each seed.
+
+    Beside it stands the mean, and the standard deviation over the seeds if there are some.
 
     Args:
         values: By name, one number or one for each seed, (seeds,); the bar is their mean.
@@ -74,12 +82,19 @@ def bars(
     }
     axes = style.current(axes)
     for i, numbers in enumerate(rows.values()):
-        axes.barh(i, numbers.mean(), color=style.color(axes, 0), alpha=0.7, height=0.6)
+        mean, text = numbers.mean(), f" {numbers.mean():.3g}"
+        axes.barh(i, mean, color=style.color(axes, 0), alpha=0.7, height=0.6)
         if len(numbers) > 1:
-            axes.plot(numbers, np.full(len(numbers), i), "o", markersize=4, color="0.5")
+            ink = style.text_color()
+            axes.plot(numbers, np.full(len(numbers), i), "o", color=ink, ms=3, alpha=0.6)
+            text += f" ± {numbers.std(ddof=1):.1g}"
+        end = max(numbers.max(), 0)
+        axes.annotate(text, (end, i), (3, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     style.open_frame(axes)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
     axes.set_xlabel(label)
     return axes
 
@@ -122,3 +137,11 @@ def band(
     if label is not None:
         style.name_lines(axes)
     return axes
+
+
+def _edges(high: float, clip: float | None) -> NDArray:
+    """Return the edges of about 40 bins from 0 to `high`, one edge being `clip`."""
+    width = high / 40
+    if clip is not None and clip < high:
+        width = clip / math.ceil(clip / width)
+    return width * np.arange(math.ceil(high / width) + 1)

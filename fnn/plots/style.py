@@ -1,5 +1,6 @@
 """Colours, themes, legends: what all pictures share."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -166,6 +167,13 @@ def readable_on(color: Any) -> str:
     return "black" if luminance(color) > 0.5 else "white"
 
 
+def text_color() -> str:
+    """Return the colour of text in the present theme."""
+    from matplotlib import rcParams
+
+    return str(rcParams["text.color"])
+
+
 def from_background(axes: "Axes", *colors: str) -> "Colormap":
     """Return the map from the background to the last colour."""
     from matplotlib.colors import LinearSegmentedColormap
@@ -173,11 +181,18 @@ def from_background(axes: "Axes", *colors: str) -> "Colormap":
     return LinearSegmentedColormap.from_list("", [tuple(background(axes)), *colors])
 
 
+def sequential(axes: "Axes") -> "Colormap":
+    """Return the map for lines and points: viridis without what the background hides."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    low, high = (0.25, 1.0) if is_dark(axes) else (0.0, 0.9)
+    return ListedColormap(colormaps["viridis"](np.linspace(low, high, 256)))
+
+
 def grey(axes: "Axes") -> "Colormap":
     """Return the map from the background to the colour of text: ink on paper."""
-    from matplotlib import rcParams
-
-    return from_background(axes, rcParams["text.color"])
+    return from_background(axes, text_color())
 
 
 def signed(axes: "Axes") -> "Colormap":
@@ -197,30 +212,30 @@ def open_frame(axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
-def scale_bar(axes: "Axes", image: Any, label: str) -> None:
+def scale_bar(axes: "Axes", image: Any, label: str, location: str = "right") -> None:
     """Draw what the colours stand for beside the axes."""
-    bar = axes.figure.colorbar(image, ax=axes, label=label)
+    bar = axes.figure.colorbar(image, ax=axes, label=label, location=location, aspect=25)
     bar.outline.set_visible(False)
 
 
-def name_lines(axes: "Axes", inside: int = 3) -> None:
-    """Name the lines: beside the axes, in the order of their ends, if there are many."""
+def name_lines(axes: "Axes") -> None:
+    """Name the lines: if there are many, beside the axes and in the order of their ends."""
     handles, labels = axes.get_legend_handles_labels()
-    if len(handles) <= inside:
+    if len(handles) <= 3:
         axes.legend(frameon=False)
         return
     ends = [_end(handle) for handle in handles]
     order = sorted(range(len(handles)), key=lambda i: -ends[i])
-    axes.legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        frameon=False,
-    )
+    name_beside(axes, [handles[i] for i in order], [labels[i] for i in order])
 
 
-def _end(line: Any) -> float:
-    """Return the last height of a line; of anything else, 0."""
-    heights = np.asarray(line.get_ydata(), float) if hasattr(line, "get_ydata") else [0.0]
-    return float(np.nan_to_num(heights[-1], nan=np.inf)) if len(heights) else 0.0
+def name_beside(axes: "Axes", handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Name what is drawn beside the axes, so that the names cover nothing."""
+    axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def _end(artist: Any) -> float:
+    """Return the last height of a line; what has none is named after the lines."""
+    heights = artist.get_ydata() if hasattr(artist, "get_ydata") else []
+    last = heights[-1] if len(heights) else -np.inf
+    return np.inf if np.isnan(last) else float(last)

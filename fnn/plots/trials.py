@@ -1,6 +1,8 @@
 """Results of a search over hyperparameters."""
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class _Column(NamedTuple):
-    """Where the values of a column lie, from 0 to 1, and its ticks."""
+class _Scale(NamedTuple):
+    """Where the values of a column lie on an axis, from 0 to 1, and its ticks."""
 
     places: NDArray
     ticks: list[float]
@@ -30,16 +32,19 @@ def parallel_coordinates(
 ) -> "Axes":
     """Draw each trial as a line through its values, one axis a column, the score last.
 
-    Numbers that span more than two decades are on a logarithmic axis.
+    Choices, and numbers of which few occur, stand at equal distances; other numbers on a
+    logarithmic axis if they span two decades. The best trial is drawn thick. Lines without
+    a finite score are grey.
 
     Args:
         table: By name, a column of numbers or of choices, one for each trial.
         score: The column that gives the lines their colours.
-        best: Whether the best trial, drawn thick, has the highest or the lowest score.
+        best: Whether the best trial has the highest or the lowest score.
         axes: Where to draw.
 
     Raises:
-        ValueError: If there is no such column, or if their lengths differ.
+        ValueError: If there is no such column, if their lengths differ, or if no score is
+            finite.
 
     Example:
         >>> table = {"rate": [0.1, 0.01], "act": ["relu", "tanh"], "accuracy": [0.9, 0.8]}
@@ -47,24 +52,28 @@ def parallel_coordinates(
         >>> [label.get_text() for label in axes.get_xticklabels()]
         ['rate', 'act', 'accuracy']
     """
-    from matplotlib import colormaps
-
     columns = arguments.columns_of(table, score)
     checks.one_of("best", best, ("highest", "lowest"))
-    scores = arguments.numbers(f"column {score!r} of table", columns.pop(score), "trials")
-    placed = {name: _place(column) for name, column in columns.items()}
-    placed[score] = _place(list(scores))
+    scores = _scores(score, columns.pop(score))
+    arguments.named("table without its score", columns)
+    scales = {name: _scale(column) for name, column in columns.items()}
+    scales[score] = _spread(scores)
+    lines = np.stack([scale.places for scale in scales.values()], 1)
+    worth = np.nan_to_num(scores if best == "highest" else -scores, nan=-np.inf)
+
     axes = style.current(axes)
-    lines = np.stack([column.places for column in placed.values()], 1)
-    order = np.argsort(scores if best == "highest" else -scores)
-    for i in order:
-        axes.plot(lines[i], color=colormaps["viridis"](lines[i, -1]), alpha=0.7)
-    for x, column in enumerate(placed.values()):
+    for i in np.argsort(worth, kind="stable"):
+        _trial(axes, lines[i], thick=i == worth.argmax())
+    paper = {"facecolor": tuple(style.background(axes)), "alpha": 0.75, "lw": 0, "pad": 0.8}
+    for x, scale in enumerate(scales.values()):
         axes.axvline(x, **style.pencil())
-        for tick, text in zip(column.ticks, column.labels, strict=True):
-            axes.text(x + 0.03, tick, text, ha="left", va="center", fontsize="small")
-    axes.set_xticks(range(len(placed)), list(placed))
+        for tick, label in zip(scale.ticks, scale.labels, strict=True):
+            axes.plot(x, tick, "_", color=style.text_color(), markersize=6, zorder=4)
+            text = axes.text(x + 0.04, tick, label, va="center", bbox=paper, zorder=5)
+            text.set_fontsize("small")
+    axes.set_xticks(range(len(scales)), list(scales))
     axes.set_yticks([])
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return axes
 
@@ -77,9 +86,10 @@ def heat_map(
     *,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the score of trials over two columns: cells of a grid, or else points.
+    """Draw the score of trials over two columns: the cells of a grid, or else points.
 
-    Trials that share both values, such as those of several seeds, are averaged.
+    Trials that share both values, such as those of several seeds, are averaged. Points are
+    drawn if trials fill less than half of the grid, as those of a random search do.
 
     Args:
         table: By name, a column of numbers or of choices, one for each trial.
@@ -89,37 +99,85 @@ def heat_map(
         axes: Where to draw.
 
     Raises:
-        ValueError: If there is no such column, or if their lengths differ.
+        ValueError: If there is no such column, if their lengths differ, or if no score is
+            finite.
 
     Example:
         >>> table = {"rate": [0.1, 0.1, 0.2], "width": [8, 16, 8], "loss": [0.5, 0.4, 0.3]}
         >>> axes = fnn.plots.heat_map(table, "rate", "width", "loss")
-        >>> axes.get_xlabel(), axes.get_ylabel()
-        ('rate', 'width')
+        >>> [text.get_text() for text in axes.texts]
+        ['0.5', '0.3', '0.4']
     """
     columns = arguments.columns_of(table, x, y, score)
-    scores = arguments.numbers(f"column {score!r} of table", columns[score], "trials")
+    scores = _scores(score, columns[score])
+    cells = _cells(columns[x], columns[y], scores)
     axes = style.current(axes)
-    across, along = _kinds(columns[x]), _kinds(columns[y])
-    sums, counts = np.zeros((len(along), len(across))), np.zeros((len(along), len(across)))
-    for a, b, value in zip(columns[y], columns[x], scores, strict=True):
-        sums[along.index(a), across.index(b)] += value
-        counts[along.index(a), across.index(b)] += 1
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    image = axes.imshow(means, cmap="viridis", aspect="auto", origin="lower")
-    axes.set_xticks(range(len(across)), [_text(value) for value in across])
-    axes.set_yticks(range(len(along)), [_text(value) for value in along])
+    if np.isfinite(cells).mean() >= 0.5:
+        image = _draw_cells(axes, cells, _kinds(columns[x]), _kinds(columns[y]))
+    else:
+        image = _draw_points(axes, _scale(columns[x]), _scale(columns[y]), scores)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     style.scale_bar(axes, image, score)
     return axes
 
 
+def _scores(name: str, column: list[Any]) -> NDArray:
+    """Return the scores, with those that are not finite as NaN."""
+    scores = arguments.numbers(f"column {name!r} of table", column, "trials")
+    if not np.isfinite(scores).any():
+        raise ValueError(f"column {name!r} of table must have a finite score, got none")
+    return np.where(np.isfinite(scores), scores, np.nan)
+
+
+def _trial(axes: "Axes", heights: NDArray, thick: bool) -> None:
+    """Draw one trial as a smooth line in the colour of its score, the last height."""
+    t = np.linspace(0, 1, 25)
+    x = np.concatenate([i + t for i in range(len(heights) - 1)])
+    y = np.concatenate([a + (b - a) * t**2 * (3 - 2 * t) for a, b in pairwise(heights)])
+    scored = np.isfinite(heights[-1])
+    color = style.sequential(axes)(heights[-1]) if scored else style.pencil()["color"]
+    width, opacity = (3.5, 1.0) if thick else (1.4, 0.65)
+    axes.plot(x, y, color=color, linewidth=width, alpha=opacity)
+
+
+def _cells(across: list[Any], along: list[Any], scores: NDArray) -> NDArray:
+    """Return the mean score for each pair of values, (along, across), NaN for none."""
+    columns, rows = _kinds(across), _kinds(along)
+    sums = np.zeros((len(rows), len(columns)))
+    counts = np.zeros_like(sums)
+    for a, b, score in zip(along, across, scores, strict=True):
+        sums[rows.index(a), columns.index(b)] += score
+        counts[rows.index(a), columns.index(b)] += 1
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _draw_cells(axes: "Axes", cells: NDArray, across: list[Any], along: list[Any]) -> Any:
+    """Draw a grid, with numbers in its cells if there are not too many."""
+    image = axes.imshow(cells, cmap="viridis", aspect="auto", origin="lower")
+    axes.set_xticks(range(len(across)), [_text(value) for value in across])
+    axes.set_yticks(range(len(along)), [_text(value) for value in along])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if cells.size <= 80:
+        for i, j in np.argwhere(np.isfinite(cells)):
+            ink = style.readable_on(image.cmap(image.norm(cells[i, j])))
+            axes.text(j, i, f"{cells[i, j]:.3g}", ha="center", va="center", color=ink)
+    return image
+
+
+def _draw_points(axes: "Axes", x: _Scale, y: _Scale, scores: NDArray) -> Any:
+    """Draw a point for each trial."""
+    image = axes.scatter(x.places, y.places, c=scores, cmap=style.sequential(axes), s=60)
+    axes.set_xticks(x.ticks, x.labels)
+    axes.set_yticks(y.ticks, y.labels)
+    style.open_frame(axes)
+    return image
+
+
 def _numeric(column: Sequence[Any]) -> bool:
     """Return whether all values are numbers."""
-    return all(isinstance(v, int | float | np.number) for v in column) and not any(
-        isinstance(v, bool) for v in column
-    )
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in column)
 
 
 def _kinds(column: Sequence[Any]) -> list[Any]:
@@ -129,21 +187,34 @@ def _kinds(column: Sequence[Any]) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    """Return a value as a tick's label."""
-    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+    """Return a value as the label of a tick."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _place(column: list[Any]) -> _Column:
-    """Return where the values lie on an axis from 0 to 1."""
+def _scale(column: list[Any]) -> _Scale:
+    """Return the axis for a column."""
     kinds = _kinds(column)
-    if not _numeric(kinds):
-        ticks = list(np.linspace(0, 1, len(kinds))) if len(kinds) > 1 else [0.5]
-        places = np.array([ticks[kinds.index(value)] for value in column])
-        return _Column(places, ticks, [_text(kind) for kind in kinds])
-    numbers = np.asarray(column, float)
+    if _numeric(kinds) and len(kinds) > 6:
+        return _spread(np.asarray(column, float))
+    ticks = list(np.linspace(0, 1, len(kinds))) if len(kinds) > 1 else [0.5]
+    places = np.array([ticks[kinds.index(value)] for value in column])
+    return _Scale(places, ticks, [_text(kind) for kind in kinds])
+
+
+def _spread(numbers: NDArray) -> _Scale:
+    """Return the axis for numbers, logarithmic if they span two decades."""
+    from matplotlib.ticker import MaxNLocator
+
     low, high = np.nanmin(numbers), np.nanmax(numbers)
-    if low > 0 and high / low > 100:
-        numbers = np.log(numbers)
-    least, most = np.nanmin(numbers), np.nanmax(numbers)
-    places = (numbers - least) / (most - least) if most > least else numbers * 0 + 0.5
-    return _Column(places, [0.0, 1.0], [_text(float(low)), _text(float(high))])
+    if low == high:
+        return _Scale(numbers * 0 + 0.5, [0.5], [_text(float(low))])
+    if low > 0 and high / low >= 100:
+        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+        marks = 10.0 ** np.array(powers)
+        numbers, low, high, places = np.log(numbers), *np.log([low, high]), np.log(marks)
+    else:
+        marks = places = np.array(MaxNLocator(5).tick_values(low, high))
+    inside = (places >= low) & (places <= high)
+    ticks = (places[inside] - low) / (high - low)
+    labels = [_text(float(mark)) for mark in marks[inside]]
+    return _Scale((numbers - low) / (high - low), list(ticks), labels)

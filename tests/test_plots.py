@@ -1,0 +1,599 @@
+"""What pictures hold: lines, labels, limits, legends, texts; not their pixels."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+import fnn
+from fnn import plots
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.random((12, 8, 8, 1))
+LABELS = np.arange(12) % 4
+TRIALS = {
+    "learning rate": [1e-4, 1e-3, 1e-2, 1e-1],
+    "width": [16, 64, 16, 64],
+    "activation": ["relu", "tanh", "tanh", "relu"],
+    "accuracy": [0.5, 0.9, 0.7, 0.8],
+}
+HISTORY = {"loss": [2.0, 1.0, 0.5], "val_loss": [2.1, 1.5, 1.2]}
+NAMES = [f"a rather long name {i}" for i in range(6)]
+
+
+def nearest(points):
+    """Classify by the nearer of two points, with probabilities."""
+    logit = points.sum(1) - 1
+    right = 1 / (1 + np.exp(-4 * logit))
+    return np.stack([1 - right, right], 1)
+
+
+def bowl(w):
+    return jnp.sum(jnp.array([1.0, 10.0]) * w**2)
+
+
+# A row for each public function: how to draw something into axes.
+ROWS = {
+    "activation": lambda axes: plots.activation(jax.nn.sigmoid, axes=axes),
+    "band": lambda axes: plots.band(
+        [0, 1, 2], [1, 2, 4], [0.1, 0.2, 0.4], label="ensemble", axes=axes
+    ),
+    "bars": lambda axes: plots.bars(
+        {name: [0.9, 0.94, 0.95] for name in NAMES}, label="accuracy", axes=axes
+    ),
+    "confusion_matrix": lambda axes: plots.confusion_matrix(
+        np.diag(range(6)) + 10, NAMES, axes=axes
+    ),
+    "decision_regions": lambda axes: plots.decision_regions(
+        nearest, [[0, 0], [1, 1], [1, 0]], [0, 1, 1], names=NAMES[:2], axes=axes
+    ),
+    "feature_maps": lambda axes: plots.feature_maps(IMAGES[..., 0].T, axes=axes),
+    "filters": lambda axes: plots.filters(IMAGES[..., 0] - 0.5, axes=axes),
+    "gradient_norms": lambda axes: plots.gradient_norms(
+        RANDOM.lognormal(size=200), clip=1.0, axes=axes
+    ),
+    "heat_map": lambda axes: plots.heat_map(
+        TRIALS, "learning rate", "width", "accuracy", axes=axes
+    ),
+    "histograms": lambda axes: plots.histograms(
+        {name: RANDOM.normal(size=50) for name in NAMES}, axes=axes
+    ),
+    "influence": lambda axes: plots.influence(
+        IMAGES, RANDOM.normal(size=12), LABELS, axes=axes
+    ),
+    "learning_curve": lambda axes: plots.learning_curve(HISTORY, axes=axes),
+    "learning_curves": lambda axes: plots.learning_curves(
+        dict.fromkeys(NAMES, HISTORY), log=True, axes=axes
+    ),
+    "learning_rate_range": lambda axes: plots.learning_rate_range(
+        np.geomspace(1e-5, 1, 20), np.linspace(3, 1, 20), suggested=0.01, axes=axes
+    ),
+    "misclassified": lambda axes: plots.misclassified(IMAGES, LABELS, LABELS**2, axes=axes),
+    "parallel_coordinates": lambda axes: plots.parallel_coordinates(
+        TRIALS, "accuracy", axes=axes
+    ),
+    "paths": lambda axes: plots.paths(
+        bowl,
+        {name: np.linspace(1, 0, 10)[:, None] * [1, i] for i, name in enumerate(NAMES)},
+        low=-2,
+        high=2,
+        minimum=(0, 0),
+        axes=axes,
+    ),
+    "schedules": lambda axes: plots.schedules(
+        {name: fnn.schedules.CosineDecay(0.1, 100) for name in NAMES}, 100, axes=axes
+    ),
+    "signals": lambda axes: plots.signals(
+        {name: 0.5 ** np.arange(6) for name in NAMES}, names=NAMES, axes=axes
+    ),
+    "signals_over_training": lambda axes: plots.signals_over_training(
+        RANDOM.random((5, 6)), names=NAMES, label="norm of the gradient", axes=axes
+    ),
+    "surface": lambda axes: plots.surface(
+        np.linspace(-1, 1, 5), np.linspace(-1, 1, 6), RANDOM.random((5, 6)), axes=axes
+    ),
+}
+
+
+def draw(name, theme="light"):
+    with plots.theme(theme):
+        _, axes = plt.subplots(figsize=(6, 4))
+        return ROWS[name](axes), axes
+
+
+def texts(axes):
+    """Return what is written into the axes, beside them, and by their legend."""
+    return [text.get_text() for text in axes.texts]
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def ticks(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_every_function_has_a_row():
+    functions = {name for name, thing in vars(plots).items() if inspect.isfunction(thing)}
+    assert functions - {"theme"} == set(ROWS)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ROWS)
+def test_nothing_is_cut_off_and_text_is_apart_from_its_background(name, theme):
+    returned, axes = draw(name, theme)
+    assert returned is axes
+    figure = axes.figure
+    figure.canvas.draw()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= width
+    assert box.y1 <= height
+    paper = np.mean(to_rgb(figure.get_facecolor()))
+    assert (paper > 0.5) == (theme == "light")
+    for text in outside_texts(figure):
+        assert abs(np.mean(to_rgb(text.get_color())) - paper) > 0.3, text
+
+
+def outside_texts(figure):
+    """Return labels, ticks' labels, titles and legends: what stands on the background."""
+    for axes in figure.axes:
+        axis_labels = [axes.xaxis.label, axes.yaxis.label, axes.title]
+        named = axes.get_legend().get_texts() if axes.get_legend() else []
+        yield from (*axis_labels, *named, *axes.get_xticklabels(), *axes.get_yticklabels())
+
+
+def test_themes_leave_nothing_behind():
+    before = dict(plt.rcParams)
+    with plots.theme("dark"):
+        assert plt.rcParams["axes.facecolor"] != before["axes.facecolor"]
+    assert dict(plt.rcParams) == before
+
+
+def test_a_figure_made_for_want_of_one_leaves_room():
+    plt.close("all")
+    axes = plots.learning_curve(HISTORY)
+    assert axes is plt.gca()
+    assert axes.figure.get_layout_engine() is not None
+
+
+def test_colors_follow_the_background():
+    for theme, expected in (("light", "#0072B2"), ("dark", "#56B4E9")):
+        axes, _ = draw("learning_curve", theme)
+        assert axes.lines[0].get_color() == expected
+    with plt.style.context("dark_background"):
+        axes = plots.learning_curve(HISTORY, axes=plt.figure().add_subplot())
+        assert axes.lines[0].get_color() == "#56B4E9"
+
+
+def test_colors_are_apart_for_those_who_see_no_red_or_no_green():
+    """As Viénot et al. 1999 simulate: their eyes add up red and green, in linear RGB."""
+    linear = np.array([to_rgb(color) for color in plots.COLORS[:6]]) ** 2.2
+    no_green = linear @ np.array([[0.29, 0.29, -0.02], [0.71, 0.71, 0.02], [0, 0, 1]])
+    no_red = linear @ np.array([[0.11, 0.11, 0.004], [0.89, 0.89, -0.004], [0, 0, 1]])
+    for seen in (linear, no_green, no_red):
+        display = np.clip(seen, 0, 1) ** (1 / 2.2)
+        apart = np.linalg.norm(display[:, None] - display, axis=-1)
+        assert apart[~np.eye(6, dtype=bool)].min() > 0.12
+
+
+def test_learning_curve():
+    axes, _ = draw("learning_curve")
+    for line, name in zip(axes.lines, ("loss", "val_loss"), strict=True):
+        assert line.get_xdata().tolist() == [1, 2, 3]
+        assert line.get_ydata().tolist() == HISTORY[name]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
+    assert legend(axes) == ["training", "validation"]
+
+
+def test_learning_curves_are_named_in_the_order_of_their_ends():
+    _, axes = plt.subplots()
+    histories = {
+        "low": {"top_2": [3, 1]},
+        "lost": {"top_2": [3, np.nan]},
+        "high": {"top_2": [3, 2], "val_top_2": [4, 3, 5]},
+        "middle": {"top_2": [3, 1.5]},
+    }
+    plots.learning_curves(histories, "top_2", log=True, axes=axes)
+    assert legend(axes) == ["lost", "high", "middle", "low", "validation"]
+    assert (axes.get_yscale(), axes.get_ylabel()) == ("log", "top 2")
+    training, validation = axes.lines[2:4]
+    assert validation.get_ydata().tolist() == [4, 3, 5]
+    assert training.get_color() == validation.get_color()
+    assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
+
+
+def test_more_lines_than_colors_differ_by_their_dashes():
+    _, axes = plt.subplots()
+    plots.signals({f"{i}": [1.0, 2.0] for i in range(20)}, axes=axes)
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(looks) == 20
+
+
+def test_activation():
+    axes, _ = draw("activation")
+    x = np.linspace(-4, 4, 401)
+    sigmoid = 1 / (1 + np.exp(-x))
+    expected = sigmoid, sigmoid * (1 - sigmoid)
+    for line, y in zip(axes.lines, expected, strict=False):
+        np.testing.assert_allclose(line.get_xdata(), x, atol=1e-6)
+        np.testing.assert_allclose(line.get_ydata(), y, atol=1e-6)
+    assert axes.get_title() == "sigmoid"
+    _, axes = plt.subplots()
+    plots.activation(jnp.tanh, low=0, high=1, derivative=False, axes=axes)
+    assert legend(axes) == ["φ(x)"]
+    assert axes.get_xlim() == (0, 1)
+
+
+def test_schedules():
+    axes, _ = draw("schedules")
+    steps = np.arange(100)
+    line = axes.lines[0]
+    assert line.get_xdata().tolist() == steps.tolist()
+    cosine = 0.05 * (1 + np.cos(np.pi * steps / 100))
+    np.testing.assert_allclose(line.get_ydata(), cosine, atol=1e-6)
+    assert axes.get_ylim()[0] == 0
+    _, axes = plt.subplots()
+    plots.schedules({"flat": fnn.schedules.Constant(0.1)}, 10**6, axes=axes)
+    assert len(axes.lines[0].get_xdata()) == 2000
+    assert axes.lines[0].get_xdata()[-1] == 10**6 - 1
+
+
+def test_learning_rate_range_shows_the_descent_and_not_the_divergence():
+    _, axes = plt.subplots()
+    rates, losses = np.geomspace(1e-4, 1, 5), [2.0, 1.9, 1.0, 1e6, np.nan]
+    plots.learning_rate_range(rates, losses, suggested=2e-3, axes=axes)
+    low, high = axes.get_ylim()
+    assert 0.5 < low < 1
+    assert 2 < high < 4
+    assert axes.lines[1].get_xdata()[0] == 2e-3
+    assert legend(axes) == ["suggested: 0.002"]
+
+
+def test_confusion_matrix():
+    _, axes = plt.subplots()
+    plots.confusion_matrix([[99, 1], [0, 0]], ["cat", "dog"], normalize=True, axes=axes)
+    assert texts(axes) == ["99", "1", "0", "0"]
+    assert ticks(axes.get_xticklabels()) == ticks(axes.get_yticklabels()) == ["cat", "dog"]
+    cells = axes.images[0].get_array()
+    right, wrong = np.array(to_rgb("#0072B2")), np.array(to_rgb("#D55E00"))
+    np.testing.assert_allclose(cells[0, 0], 1 - 0.99**0.5 * (1 - right))
+    np.testing.assert_allclose(cells[0, 1], 1 - 0.1 * (1 - wrong))
+    np.testing.assert_allclose(cells[1], 1)
+
+
+def test_a_large_confusion_matrix_has_no_numbers():
+    _, axes = plt.subplots()
+    assert texts(plots.confusion_matrix(np.eye(21), axes=axes)) == []
+
+
+def test_decision_regions():
+    axes, _ = draw("decision_regions")
+    assert legend(axes) == NAMES[:2]
+    first, second = scatters(axes)
+    assert first.get_offsets().tolist() == [[0, 0]]
+    assert second.get_offsets().tolist() == [[1, 1], [1, 0]]
+    image = axes.images[0]
+    left, right, bottom, top = image.get_extent()
+    assert (left, right, bottom, top) == pytest.approx((-0.08, 1.08, -0.08, 1.08))
+    blue, orange = np.array(to_rgb("#0072B2")), np.array(to_rgb("#D55E00"))
+    cells = image.get_array()
+    for corner, color in ((cells[0, 0], blue), (cells[-1, -1], orange)):
+        strength = (1 - corner) / (1 - color + 1e-9)
+        np.testing.assert_allclose(strength[1:].max(), strength[1:].min(), atol=0.02)
+    pale = 1 - cells.min(-1)
+    assert pale[0, 0] > 3 * np.diagonal(pale[::-1]).min()  # where both are as likely
+
+
+def scatters(axes):
+    return [c for c in axes.collections if hasattr(c, "get_sizes") and len(c.get_sizes())]
+
+
+def test_decision_regions_of_classes_that_no_example_has():
+    _, axes = plt.subplots()
+
+    def predict(x):
+        assert x.dtype == np.float32
+        return np.full(len(x), 2)
+
+    x = np.zeros((1, 2), np.float32)
+    plots.decision_regions(predict, x, [0], resolution=5, axes=axes)
+    assert legend(axes) == ["0"]
+    assert axes.images[0].get_array().shape == (5, 5, 3)
+
+
+def test_filters_are_symmetric_about_no_weight():
+    _, axes = plt.subplots()
+    kernels = np.arange(2 * 3 * 1 * 4).reshape(2, 3, 1, 4) - 10.0
+    image = plots.filters(kernels, axes=axes).images[0]
+    assert image.get_clim() == (-13, 13)
+    mosaic = image.get_array().filled(np.nan)
+    assert mosaic.shape == (2 * 2 + 1, 2 * 3 + 1)
+    np.testing.assert_array_equal(mosaic[:2, :3], kernels[:, :, 0, 0])
+    np.testing.assert_array_equal(mosaic[:2, 4:], kernels[:, :, 0, 1])
+    np.testing.assert_array_equal(mosaic[3:, 4:], kernels[:, :, 0, 3])
+    assert np.isnan(mosaic[2]).all()
+
+
+def test_filters_of_several_channels_have_a_row_for_each():
+    _, axes = plt.subplots()
+    kernels = np.arange(2 * 2 * 3 * 5.0).reshape(2, 2, 3, 5)
+    mosaic = plots.filters(kernels, axes=axes).images[0].get_array()
+    assert mosaic.shape == (3 * 3 - 1, 5 * 3 - 1)
+    np.testing.assert_array_equal(mosaic[3:5, 12:], kernels[:, :, 1, 4])
+
+
+def test_feature_maps_fill_columns():
+    _, axes = plt.subplots()
+    maps = np.arange(2 * 2 * 5.0).reshape(2, 2, 5)
+    mosaic = plots.feature_maps(maps, columns=2, axes=axes).images[0].get_array()
+    assert mosaic.shape == (8, 5)
+    np.testing.assert_array_equal(mosaic[6:, :2], maps[..., 4])
+    assert mosaic.mask[6:, 3:].all()
+
+
+def test_misclassified():
+    axes, _ = draw("misclassified")
+    wrong = LABELS != LABELS**2
+    assert len(axes.images) == wrong.sum() == 6
+    np.testing.assert_array_equal(axes.images[0].get_array(), IMAGES[2, ..., 0])
+    assert texts(axes)[:2] == ["2 → 4", "3 → 9"]
+    assert axes.get_title() == "6 of 12 misclassified, label → prediction"
+    _, axes = plt.subplots()
+    plots.misclassified(IMAGES, LABELS, LABELS + 1, limit=4, axes=axes)
+    assert len(axes.images) == 4
+    assert axes.get_title().endswith("(showing 4)")
+    _, axes = plt.subplots()
+    assert plots.misclassified(IMAGES, LABELS, LABELS, axes=axes).images[:] == []
+
+
+def test_influence_shows_the_ends_of_the_ranking():
+    _, axes = plt.subplots()
+    scores = np.array([0.1, -2, 3, 0, -1, 2, 0, 0, 0, 0, 0, 0])
+    plots.influence(IMAGES, scores, LABELS, limit=2, axes=axes)
+    chosen = [2, 5, 1, 4]
+    shown = [image.get_array() for image in axes.images]
+    for image, i in zip(shown, chosen, strict=True):
+        np.testing.assert_array_equal(image, IMAGES[i, ..., 0])
+    assert texts(axes) == ["2\n+3", "1\n+2", "1\n−2", "0\n−1", "helped", "harmed"]
+
+
+def test_signals():
+    axes, _ = draw("signals")
+    assert axes.get_yscale() == "log"
+    assert axes.lines[0].get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), 0.5 ** np.arange(6))
+    assert ticks(axes.get_xticklabels()) == NAMES
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer", "standard deviation")
+
+
+def test_signals_over_training_have_the_first_layer_on_top():
+    _, axes = plt.subplots()
+    values = [[1.0, 0.1], [2.0, 0.0], [3.0, 0.3]]
+    plots.signals_over_training(values, names=["a", "b"], axes=axes)
+    image = axes.images[0]
+    np.testing.assert_array_equal(image.get_array(), np.transpose(values))
+    assert image.get_extent() == [0.5, 3.5, 2.5, 0.5]
+    assert image.get_clim() == (0.1, 3)
+    assert ticks(axes.get_yticklabels()) == ["a", "b"]
+    assert axes.figure.axes[-1].get_ylabel() == "standard deviation"
+
+
+def test_histograms_count_zeros_apart():
+    _, axes = plt.subplots()
+    plots.histograms({"dead": [0, 0, 0, 1.0], "alive": [0.5, 0.6, 0.7, 0.8]}, axes=axes)
+    assert texts(axes) == ["75% are 0"]
+    assert ticks(axes.get_yticklabels()) == ["dead", "alive"]
+    first, second = (patch.get_data() for patch in axes.patches)
+    assert first.baseline == 0
+    assert first.values.min() == -0.9
+    assert second.values.min() == 1 - 0.9
+    assert axes.yaxis_inverted()
+
+
+def test_paths():
+    axes, _ = draw("paths")
+    named = [line for line in axes.lines if not line.get_label().startswith("_")]
+    assert [line.get_label() for line in named] == legend(axes) == NAMES
+    np.testing.assert_array_equal(named[2].get_xdata(), np.linspace(1, 0, 10))
+    assert axes.get_xlim() == axes.get_ylim() == (-2, 2)
+    assert [line.get_marker() for line in axes.lines][-1] == "*"
+
+
+def test_surface_has_the_first_direction_across():
+    _, axes = plt.subplots()
+    plots.surface([0, 1, 2], [5, 6], [[0, 0], [1, 1], [2, 2]], axes=axes)
+    assert axes.dataLim.intervalx.tolist() == [0, 2]
+    assert axes.dataLim.intervaly.tolist()[1] == 6
+    assert axes.get_xlabel() == "step along the first direction"
+
+
+def test_parallel_coordinates():
+    axes, _ = draw("parallel_coordinates")
+    assert ticks(axes.get_xticklabels()) == list(TRIALS)
+    thick = max(axes.lines, key=lambda line: line.get_linewidth())
+    heights = thick.get_ydata()[[0, 25, 50, -1]]
+    np.testing.assert_allclose(heights, [1 / 3, 1, 1, 1])  # the best: the second trial
+    assert texts(axes)[:6] == ["0.0001", "0.001", "0.01", "0.1", "16", "64"]
+    _, axes = plt.subplots()
+    rates = np.geomspace(1e-4, 1, 9)
+    table = {"rate": rates, "flag": [True] * 9, "loss": [*range(8), np.inf]}
+    plots.parallel_coordinates(table, "loss", best="lowest", axes=axes)
+    thick = max(axes.lines, key=lambda line: line.get_linewidth())
+    assert thick.get_ydata()[0] == 0
+    assert texts(axes)[:5] == ["0.0001", "0.001", "0.01", "0.1", "1"]
+    places = [line.get_ydata()[0] for line in axes.lines[:9]]
+    np.testing.assert_allclose(np.sort(places), np.arange(9) / 8)
+
+
+def test_heat_map_averages_trials_of_one_cell():
+    _, axes = plt.subplots()
+    table = {
+        "rate": jnp.array([1, 1, 2, 1]),
+        "act": ["relu", "relu", "relu", "tanh"],
+        "loss": [1.0, 2.0, 4.0, 8.0],
+    }
+    plots.heat_map(table, "rate", "act", "loss", axes=axes)
+    cells = axes.images[0].get_array().filled(np.nan)
+    np.testing.assert_array_equal(cells, [[1.5, 4], [8, np.nan]])
+    assert ticks(axes.get_xticklabels()) == ["1", "2"]
+    assert ticks(axes.get_yticklabels()) == ["relu", "tanh"]
+    assert texts(axes) == ["1.5", "4", "8"]
+
+
+def test_heat_map_of_a_random_search_has_points():
+    _, axes = plt.subplots()
+    rates = np.geomspace(1e-3, 1, 7)
+    table = {"rate": rates, "drop": np.linspace(0, 0.6, 7), "loss": np.arange(7.0)}
+    plots.heat_map(table, "rate", "drop", "loss", axes=axes)
+    points = axes.collections[0]
+    np.testing.assert_allclose(points.get_offsets(), np.arange(7)[:, None] / 6 * [1, 1])
+    assert points.get_array().tolist() == table["loss"].tolist()
+    assert ticks(axes.get_xticklabels()) == ["0.001", "0.01", "0.1", "1"]
+
+
+def test_gradient_norms_tell_what_is_clipped():
+    _, axes = plt.subplots()
+    norms = [0.5, 0.9, 1.5, 3.0, 4.0]
+    plots.gradient_norms(norms, clip=1.0, axes=axes)
+    assert legend(axes) == ["clipped to 1: 60%"]
+    below = [bar for bar in axes.patches if bar.get_x() < 1 - 1e-9]
+    assert sum(bar.get_height() for bar in below) == 2
+    assert sum(bar.get_height() for bar in axes.patches) == 5
+
+
+def test_bars():
+    _, axes = plt.subplots()
+    plots.bars({"a": 0.5, "b": [0.7, 0.9]}, label="accuracy", axes=axes)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.5, 0.8])
+    assert texts(axes) == [" 0.5", " 0.8 ± 0.1"]
+    assert axes.lines[0].get_xdata().tolist() == [0.7, 0.9]
+    assert ticks(axes.get_yticklabels()) == ["a", "b"]
+    assert axes.yaxis_inverted()
+
+
+def test_bands_take_their_colors_in_turn():
+    axes, _ = draw("band")
+    plots.band([0, 1], [3, 3], [1, 1], axes=axes)
+    assert [line.get_color() for line in axes.lines] == list(plots.COLORS[:2])
+    box = axes.collections[1].get_paths()[0].get_extents()
+    assert (box.y0, box.y1) == (2, 4)
+    assert legend(axes) == ["ensemble"]
+
+
+X = [[0.0, 0.0], [1.0, 1.0]]
+BAD = {
+    "activation, low": (lambda: plots.activation(jnp.tanh, low=2, high=1), "high must be"),
+    "activation": (
+        lambda: plots.activation(lambda x: jnp.stack([x, x])),
+        r"function must map a number to a number, got float32\[2\]",
+    ),
+    "band": (
+        lambda: plots.band([0, 1], [0, 1], [1]),
+        r"deviation .* \(2,\), got int64\[1\]",
+    ),
+    "band, sign": (
+        lambda: plots.band([0], [0], [-1]),
+        "deviation must be at least 0, got -1",
+    ),
+    "bars": (lambda: plots.bars({}, label="x"), "values must map names"),
+    "bars, text": (
+        lambda: plots.bars({"a": "b"}, label="x"),
+        "values must be real numbers",
+    ),
+    "confusion_matrix": (
+        lambda: plots.confusion_matrix(np.zeros((2, 3))),
+        r"matrix must .* \(2, 2\), got float64\[2,3\]",
+    ),
+    "confusion_matrix, names": (
+        lambda: plots.confusion_matrix(np.eye(2), ["a"]),
+        "one for each of 2 classes, got 1",
+    ),
+    "decision_regions": (
+        lambda: plots.decision_regions(lambda x: x[:, 0], X, [0, 1]),
+        r"predict must .* \(points, 2 or more\), got float64\[40000\]",
+    ),
+    "decision_regions, labels": (
+        lambda: plots.decision_regions(nearest, X, [-1, 1]),
+        "labels must be classes from 0, got -1 to 1",
+    ),
+    "decision_regions, length": (
+        lambda: plots.decision_regions(nearest, X, [0, 1, 1]),
+        "as many examples",
+    ),
+    "feature_maps": (
+        lambda: plots.feature_maps(np.ones(3)),
+        "maps must .*height, width, c",
+    ),
+    "filters": (lambda: plots.filters(np.ones((2, 2))), "kernels must .*units, height, w"),
+    "filters, columns": (lambda: plots.filters(np.ones((2, 2, 2)), columns=-1), "columns"),
+    "gradient_norms": (lambda: plots.gradient_norms([-1.0]), "norms must be at least 0"),
+    "gradient_norms, clip": (lambda: plots.gradient_norms([1.0], clip=0), "clip must be"),
+    "heat_map": (lambda: plots.heat_map(TRIALS, "width", "b", "accuracy"), "table .*'b'"),
+    "heat_map, lengths": (
+        lambda: plots.heat_map({"a": [1], "b": [1, 2], "c": [1]}, "a", "b", "c"),
+        r"columns of one length above 0, got \{'a': 1, 'b': 2, 'c': 1\}",
+    ),
+    "histograms": (lambda: plots.histograms({"a": []}), "values must be real numbers"),
+    "influence": (lambda: plots.influence(IMAGES, [1.0], LABELS), "as many examples"),
+    "learning_curve": (lambda: plots.learning_curve({"loss": 1.0}), "loss of the history"),
+    "learning_curves": (lambda: plots.learning_curves({"a": HISTORY}, "b"), "one of"),
+    "learning_rate_range": (
+        lambda: plots.learning_rate_range([0, 1], [1, 1]),
+        "rates must be above 0, got 0.0 to 1.0",
+    ),
+    "misclassified": (
+        lambda: plots.misclassified(IMAGES, LABELS, LABELS, limit=0),
+        "limit",
+    ),
+    "parallel_coordinates": (
+        lambda: plots.parallel_coordinates({"a": [1], "b": [np.nan]}, "b"),
+        "column 'b' of table must have a finite score",
+    ),
+    "parallel_coordinates, best": (
+        lambda: plots.parallel_coordinates(TRIALS, "accuracy", best="most"),
+        "best must be one of",
+    ),
+    "paths": (
+        lambda: plots.paths(bowl, {"a": [1, 2]}, low=-1, high=1),
+        r"paths must be real numbers of shape \(steps, 2\)",
+    ),
+    "paths, corners": (lambda: plots.paths(bowl, {"a": X}, low=1, high=0), "high must be"),
+    "schedules": (lambda: plots.schedules({}, 3), "schedules must map names"),
+    "schedules, steps": (lambda: plots.schedules({"a": jnp.sin}, 0), "steps must be"),
+    "signals": (
+        lambda: plots.signals({"a": [1.0, -1.0]}),
+        "values must be at least 0, .*got -1.0 to 1.0",
+    ),
+    "signals_over_training": (
+        lambda: plots.signals_over_training(np.ones((2, 3)), names=["a"]),
+        "one for each of 3 layers, got 1",
+    ),
+    "surface": (lambda: plots.surface([0, 1], [0], [[1, 1]]), r"losses .* \(2, 1\)"),
+    "theme": (lambda: plots.theme("grey"), "name must be one of"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named_before_anything_is_drawn(name):
+    call, message = BAD[name]
+    plt.close("all")
+    with pytest.raises(ValueError, match=message):
+        call()
+    assert not plt.get_fignums()
+
+
+def test_each_function_says_what_is_bad():
+    assert {name.split(",")[0] for name in BAD} - {"theme"} == set(ROWS)
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"pip install 'fnn\[plots\]'"):
+        plots.learning_curve(HISTORY)
