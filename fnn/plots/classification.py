@@ -46,7 +46,8 @@ def confusion_matrix(
     counts = arguments.numbers("matrix", counts, len(counts), len(counts))
     if counts.min() < 0:
         raise ValueError(f"matrix must be counts of at least 0, got {checks.span(counts)}")
-    names = arguments.names_of(names or range(len(counts)), len(counts), "classes")
+    if names is not None:
+        names = arguments.names_of(names, len(counts), "classes")
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes = style.current(axes)
     colors = _cells(axes, shares)
@@ -57,9 +58,8 @@ def confusion_matrix(
             cell = axes.text(j, i, text, ha="center", va="center")
             cell.set_color(style.readable_on(colors[i, j]))
             cell.set_alpha(1 if counts[i, j] else 0.35)
-    ticks = np.arange(len(counts))
-    axes.set_xticks(ticks, names, rotation=_rotation(names))
-    axes.set_yticks(ticks, names)
+    style.name_ticks(axes.xaxis, names)
+    style.name_ticks(axes.yaxis, names)
     axes.set_xlabel("prediction")
     axes.set_ylabel("label" + " (rows in %)" * normalize)
     axes.tick_params(length=0)
@@ -141,11 +141,6 @@ def _cells(axes: "Axes", shares: NDArray) -> NDArray:
     hues = np.where(np.eye(len(shares), dtype=bool)[..., None], right, wrong)
     strength = np.sqrt(shares)[..., None]
     return strength * hues + (1 - strength) * style.background(axes)
-
-
-def _rotation(names: list[str]) -> float:
-    """Return by how many degrees to turn names below an axis, so that they fit."""
-    return 45 if max(map(len, names)) * len(names) > 40 else 0
 
 
 def _chances(output: ArrayLike, classes: int) -> NDArray:

@@ -1,7 +1,7 @@
 """What goes on over epochs, steps and rates, and what a function looks like."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,8 @@ def learning_curve(
     curves = _curves(history, name)
     axes = style.current(axes)
     for i, (label, values) in enumerate(curves.items()):
-        axes.plot(_epochs(values), values, **style.line_style(axes, i), label=label)
+        look = style.line_style(axes, i)
+        axes.plot(_epochs(values), values, **look, **_dots(values), label=label)
     _label_epochs(axes, name)
     style.name_lines(axes)
     return axes
@@ -75,7 +76,7 @@ def learning_curves(
     for i, (label, both) in enumerate(curves.items()):
         look = style.line_style(axes, i)
         training = both.pop("training")
-        axes.plot(_epochs(training), training, **look, label=label)
+        axes.plot(_epochs(training), training, **look, **_dots(training), label=label)
         for validation in both.values():
             axes.plot(
                 _epochs(validation), validation, color=look["color"], linestyle=BROKEN
@@ -133,7 +134,9 @@ def activation(
     for line in (axes.axhline, axes.axvline):
         line(0, **style.pencil(), zorder=0)
     style.open_frame(axes)
-    axes.set_title(getattr(function, "__name__", repr(function)))
+    name = getattr(function, "__name__", "")
+    if name.isidentifier():  # a lambda and a partial have none to show
+        axes.set_title(name)
     axes.set_xlabel("x")
     axes.set_xlim(low, high)
     style.name_lines(axes)
@@ -241,6 +244,11 @@ def _curves(history: Mapping[str, ArrayLike], name: str) -> dict[str, NDArray]:
 def _epochs(values: NDArray) -> NDArray:
     """Return the numbers of the epochs, from 1."""
     return np.arange(1, len(values) + 1)
+
+
+def _dots(values: NDArray) -> dict[str, Any]:
+    """Return the marker of a line: one epoch alone is a point, or it would not be seen."""
+    return {"marker": "o" if len(values) == 1 else ""}
 
 
 def _label_epochs(axes: "Axes", name: str) -> None:

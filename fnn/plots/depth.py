@@ -1,7 +1,7 @@
 """What becomes of signals from layer to layer."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,8 +46,7 @@ def signals(
     layers = max(map(len, lines.values()))
     if names is not None:
         names = arguments.names_of(names, layers, "layers")
-    if log:
-        _above_zero(np.concatenate(list(lines.values())))
+    _visible(np.concatenate(list(lines.values())), log)
     axes = style.current(axes)
     for i, (name, line) in enumerate(lines.items()):
         look = style.line_style(axes, i)
@@ -58,7 +57,7 @@ def signals(
     style.open_frame(axes)
     axes.set_xlabel("layer")
     axes.set_ylabel(label)
-    _name_layers(axes.xaxis, names)
+    style.name_ticks(axes.xaxis, names, first=1)
     style.name_lines(axes)
     return axes
 
@@ -95,10 +94,8 @@ def signals_over_training(
     epochs, layers = values.shape
     if names is not None:
         names = arguments.names_of(names, layers, "layers")
-    if log:
-        _above_zero(values)
+    seen = _visible(values, log)
     axes = style.current(axes)
-    seen = values[values > 0] if log else values
     scale = (LogNorm if log else Normalize)(seen.min(), seen.max())
     image = axes.imshow(
         values.T,
@@ -110,7 +107,8 @@ def signals_over_training(
     )
     axes.set_xlabel("epoch")
     axes.set_ylabel("layer")
-    _name_layers(axes.yaxis, names)
+    style.name_ticks(axes.xaxis, None)
+    style.name_ticks(axes.yaxis, names, first=1)
     style.scale_bar(axes, image, label)
     return axes
 
@@ -139,7 +137,7 @@ def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -
         name: arguments.numbers("values", np.ravel(np.asarray(v)), "values")
         for name, v in values.items()
     }
-    pooled = np.concatenate(list(flat.values()))
+    pooled = _visible(np.concatenate(list(flat.values())), log=False)
     low = np.percentile(pooled, 0.1, method="lower")
     high = np.percentile(pooled, 99.9, method="higher")
     edges = np.linspace(low, high if high > low else low + 1, 81)
@@ -167,21 +165,14 @@ def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -
     return axes
 
 
-def _above_zero(values: NDArray) -> None:
-    """Raise unless a logarithmic axis can show the values; zeros lie below its end."""
-    if values.min() < 0 or values.max() <= 0:
+def _visible(values: NDArray, log: bool) -> NDArray:
+    """Return the finite values that the scale can show, or say that there are none."""
+    if log and values.min() < 0:
         raise ValueError(
-            f"values must be at least 0, and some above, where log=True; "
-            f"got {checks.span(values)}"
+            f"values must be at least 0 where log=True, got {checks.span(values)}"
         )
-
-
-def _name_layers(axis: Any, names: Sequence[str] | None) -> None:
-    """Tick each layer, by its name if it has one, else by some numbers."""
-    from matplotlib.ticker import MaxNLocator
-
-    if names is None:
-        axis.set_major_locator(MaxNLocator(integer=True))
-        return
-    turned = axis.axis_name == "x" and sum(map(len, names)) > 40
-    axis.set_ticks(range(1, len(names) + 1), names, rotation=45 if turned else 0)
+    seen = values[np.isfinite(values) & (values > 0 if log else True)]
+    if not seen.size:
+        above = " above 0 where log=True" if log else ""
+        raise ValueError(f"values must have a finite number{above}, got none")
+    return seen

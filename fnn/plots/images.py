@@ -44,7 +44,7 @@ def filters(
         tiles = arguments.numbers("kernels", kernels, "units", "height", "width")
     mosaic = _mosaic(tiles, columns)
     axes = style.current(axes)
-    limit = np.abs(tiles).max()
+    limit = np.abs(tiles).max() or 1.0
     image = axes.imshow(mosaic, cmap=style.signed(axes), vmin=-limit, vmax=limit)
     _label_mosaic(axes, image, "weight")
     return axes

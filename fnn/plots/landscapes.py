@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fnn import checks
 from fnn.plots import arguments, style
 from fnn.types import Array, NDArray
 
@@ -57,11 +56,8 @@ def paths(
     if minimum is not None:
         minimum = arguments.numbers("minimum", minimum, 2)
     sides = np.linspace(low, high, 200)
-    grid = jnp.asarray(np.stack(np.meshgrid(*sides.T), -1), jnp.float32)
-    heights = np.asarray(jax.vmap(jax.vmap(function))(grid))
-
+    heights, levels = _contours(_heights(function, sides), log)
     axes = style.current(axes)
-    heights, levels = _contours(heights, log)
     ink = style.text_color()
     shades = style.from_background(axes, "#606060" if style.is_dark(axes) else "#B8B8B8")
     axes.contourf(*sides.T, heights, levels, cmap=shades)
@@ -89,9 +85,14 @@ def paths(
 
 
 def surface(
-    alphas: ArrayLike, betas: ArrayLike, losses: ArrayLike, *, axes: "Axes | None" = None
+    alphas: ArrayLike,
+    betas: ArrayLike,
+    losses: ArrayLike,
+    *,
+    log: bool = False,
+    axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a slice of a loss surface through the point that training found.
+    """Draw a slice of a loss surface; a cross marks (0, 0), the point that training found.
 
     Source: Li et al. 2018, "Visualizing the loss landscape of neural nets".
 
@@ -99,10 +100,12 @@ def surface(
         alphas: Steps along the first direction, (n,).
         betas: Steps along the second one, (m,).
         losses: At each pair of steps, (n, m).
+        log: Whether the scale of the loss is logarithmic.
         axes: Where to draw.
 
     Raises:
-        ValueError: If the losses have another shape.
+        ValueError: If the losses have another shape, or one is not above 0 on a logarithmic
+            scale.
 
     Example:
         >>> steps = jax.numpy.linspace(-1, 1, 5)
@@ -110,13 +113,21 @@ def surface(
         >>> fnn.plots.surface(steps, steps, losses).get_xlabel()
         'step along the first direction'
     """
+    from matplotlib.colors import LogNorm, Normalize
+
     alphas = arguments.numbers("alphas", alphas, "n")
     betas = arguments.numbers("betas", betas, "m")
     losses = arguments.numbers("losses", losses, len(alphas), len(betas))
+    finite = losses[np.isfinite(losses)]
+    if not finite.size or (log and finite.min() <= 0):
+        raise ValueError("losses must be finite, and above 0 where log=True")
     axes = style.current(axes)
-    filled = axes.contourf(alphas, betas, losses.T, 24, cmap="viridis")
+    levels = (np.geomspace if log else np.linspace)(finite.min(), finite.max(), 24)
+    norm = (LogNorm if log else Normalize)(finite.min(), finite.max())
+    filled = axes.contourf(alphas, betas, losses.T, levels, cmap="viridis", norm=norm)
     axes.contour(filled, colors="white", linewidths=0.4, alpha=0.5)
-    axes.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2)
+    if min(alphas) <= 0 <= max(alphas) and min(betas) <= 0 <= max(betas):
+        axes.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2)
     axes.locator_params(nbins=5)
     axes.set_xlabel("step along the first direction")
     axes.set_ylabel("step along the second direction")
@@ -124,9 +135,20 @@ def surface(
     return axes
 
 
+def _heights(function: Callable[[Array], Array], sides: NDArray) -> NDArray:
+    """Return the values of a function over a grid, (points, points)."""
+    grid = jnp.asarray(np.stack(np.meshgrid(*sides.T), -1), jnp.float32)
+    heights = np.asarray(jax.vmap(jax.vmap(function))(grid))
+    if heights.shape != grid.shape[:2] or not np.isfinite(heights).all():
+        raise ValueError(
+            f"function must map a point (2,) to a finite number, got shape "
+            f"{heights.shape[2:]} and {np.isfinite(heights).mean():.0%} finite"
+        )
+    return heights
+
+
 def _contours(heights: NDArray, log: bool) -> tuple[NDArray, NDArray]:
     """Return what to draw contours of, and their levels."""
-    checks.values_between(np.isfinite(heights), 1, 1, "finite values of function")
     if not log:
         return heights, np.linspace(heights.min(), heights.max(), 20)
     depth = heights - heights.min()

@@ -34,8 +34,8 @@ def gradient_norms(
         'clipped to 1: 50%'
     """
     norms = arguments.numbers("norms", norms, "examples")
-    if norms.min() < 0:
-        raise ValueError(f"norms must be at least 0, got {checks.span(norms)}")
+    if norms.min() < 0 or not np.isfinite(norms).all():
+        raise ValueError(f"norms must be finite and at least 0, got {checks.span(norms)}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be above 0, got {clip}")
     axes = style.current(axes)

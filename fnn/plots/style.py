@@ -218,6 +218,18 @@ def scale_bar(axes: "Axes", image: Any, label: str, location: str = "right") -> 
     bar.outline.set_visible(False)
 
 
+def name_ticks(axis: Any, names: Sequence[str] | None, first: int = 0) -> None:
+    """Tick what stands at first, first + 1, ...: each by its name, else some by number."""
+    from matplotlib.ticker import MaxNLocator
+
+    if names is None:
+        axis.set_major_locator(MaxNLocator(20, integer=True, steps=[1, 2, 5, 10]))
+        return
+    turned = axis.axis_name == "x" and max(map(len, names)) * len(names) > 40
+    ticks = range(first, first + len(names))
+    axis.set_ticks(ticks, names, rotation=45 if turned else 0)
+
+
 def name_lines(axes: "Axes") -> None:
     """Name the lines: if there are many, beside the axes and in the order of their ends."""
     handles, labels = axes.get_legend_handles_labels()
