@@ -59,7 +59,7 @@ def paths(
     heights, levels = _contours(_heights(function, sides), log)
     axes = style.current(axes)
     ink = style.text_color()
-    shades = style.from_background(axes, "#606060" if style.is_dark(axes) else "#B8B8B8")
+    shades = style.from_background(axes, "#585858" if style.is_dark(axes) else "#CCCCCC")
     axes.contourf(*sides.T, heights, levels, cmap=shades)
     contours: dict[str, Any] = {
         "colors": [ink],
@@ -113,6 +113,7 @@ def surface(
         >>> fnn.plots.surface(steps, steps, losses).get_xlabel()
         'step along the first direction'
     """
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
 
     alphas = arguments.numbers("alphas", alphas, "n")
@@ -131,7 +132,7 @@ def surface(
     axes.locator_params(nbins=5)
     axes.set_xlabel("step along the first direction")
     axes.set_ylabel("step along the second direction")
-    style.scale_bar(axes, filled, "loss")
+    style.scale_bar(axes, ScalarMappable(norm, "viridis"), "loss")
     return axes
 
 

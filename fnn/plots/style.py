@@ -225,9 +225,10 @@ def name_ticks(axis: Any, names: Sequence[str] | None, first: int = 0) -> None:
     if names is None:
         axis.set_major_locator(MaxNLocator(20, integer=True, steps=[1, 2, 5, 10]))
         return
-    turned = axis.axis_name == "x" and max(map(len, names)) * len(names) > 40
-    ticks = range(first, first + len(names))
-    axis.set_ticks(ticks, names, rotation=45 if turned else 0)
+    axis.set_ticks(range(first, first + len(names)), names)
+    if axis.axis_name == "x" and max(map(len, names)) * len(names) > 40:
+        for label in axis.get_ticklabels():
+            label.set(rotation=40, ha="right", rotation_mode="anchor")
 
 
 def name_lines(axes: "Axes") -> None:
