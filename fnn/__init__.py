@@ -16,8 +16,11 @@ from fnn import optimizers as optimizers
 from fnn import plots as plots
 from fnn import regularizers as regularizers
 from fnn import schedules as schedules
+from fnn import sharding as sharding
 from fnn import training as training
 from fnn import tree as tree
+from fnn.inference import export as export
+from fnn.inference import predict as predict
 from fnn.inspection import summary as summary
 from fnn.layers import AvgPool as AvgPool
 from fnn.layers import Batched as Batched

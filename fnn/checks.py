@@ -120,4 +120,5 @@ def leading_length(tree: PyTree, what: str) -> int:
         raise ValueError(
             f"{what} must have as many examples in all leaves, got {describe(tree)}"
         )
-    return int(shapes[0][0])
+    length: int = shapes[0][0]  # symbolic in programs that are exported
+    return length

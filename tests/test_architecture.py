@@ -11,9 +11,9 @@ FLOORS = [
     {"types", "values"},
     {"checks"},
     {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
-    {"layers.base", "layers.combinators", "regularizers", "checkpoint"},
+    {"layers.base", "layers.combinators", "regularizers", "checkpoint", "sharding"},
     {"layers", "optimizers", "per_example"},
-    {"models", "training", "inspection", "pytorch"},
+    {"models", "training", "inspection", "inference", "pytorch"},
     {"search", "plots"},
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
+from fnn.sharding import Layout
 from fnn.training.inputs import check_targets
 from fnn.training.objective import Metric, check_model
 from fnn.training.validation import HeldOut, held_out
@@ -25,6 +26,7 @@ def evaluate(
     metrics: Mapping[str, Metric],
     *,
     batch_size: int = 512,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> dict[str, float]:
     """Return the mean of each metric over all examples, at inference.
 
@@ -38,6 +40,8 @@ def evaluate(
         metrics: Functions of the output and the target of one example, by name; losses
             are such functions too.
         batch_size: How many examples are computed at once, which bounds the memory.
+        mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; the
+            parameters lie as they are.
 
     Returns:
         A number for each metric.
@@ -54,9 +58,10 @@ def evaluate(
     """
     check_model(model)
     batch_size = checks.positive_integer("batch_size", batch_size)
-    examples = held_out(data, "data")
+    layout = None if mesh is None else Layout(mesh)
+    examples = held_out(data, "data", layout)
     check_metrics(model, params, state, examples.sample, metrics, "data")
-    means = means_on_device(model, params, state, examples, metrics, batch_size)
+    means = means_on_device(model, params, state, examples, metrics, batch_size, layout)
     return {name: float(mean) for name, mean in means.items()}
 
 
@@ -86,6 +91,7 @@ def means_on_device(
     examples: HeldOut,
     metrics: Mapping[str, Metric],
     batch_size: int,
+    layout: Layout | None = None,
 ) -> dict[str, Array]:
     """Return the mean of each metric without waiting for it."""
     totals = dict.fromkeys(("", *metrics), jnp.float32(0))
@@ -93,19 +99,19 @@ def means_on_device(
         for chunk in chunks:
             length = jax.tree.leaves(chunk)[0].shape[0]
             size = min(batch_size, length)
+            add = functools.partial(_add_batch, model, tuple(metrics.items()), size, layout)
             for first in range(0, length, size):
-                totals = _add_batch(
-                    model, tuple(metrics.items()), size, params, state, chunk, first, totals
-                )
+                totals = add(params, state, chunk, first, totals)
     count = totals.pop("")
     return {name: total / count.astype(total.dtype) for name, total in totals.items()}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _add_batch(
     model: Layer,
     metrics: tuple[tuple[str, Metric], ...],
     size: int,
+    layout: Layout | None,
     params: Params,
     state: State,
     chunk: Batch,
@@ -118,6 +124,8 @@ def _add_batch(
     begin = jnp.minimum(first, length - size)
     new = begin + jnp.arange(size) >= first
     batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, begin, size), chunk)
+    if layout is not None:
+        batch = jax.lax.with_sharding_constraint(batch, layout.batch)
     x, y, *weights = batch
     outputs, _ = batched(model).apply(params, state, x)
     counts = new.astype(jnp.float32)

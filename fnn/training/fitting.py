@@ -13,6 +13,7 @@ import numpy as np
 from fnn import checks
 from fnn.checkpoint import Checkpointer
 from fnn.layers.base import Layer
+from fnn.sharding import Layout, Replicated, Strategy
 from fnn.training.accumulation import check_divisible
 from fnn.training.early_stopping import EarlyStopping
 from fnn.training.epochs import Position, Training
@@ -63,6 +64,8 @@ def fit(
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoint: Checkpointer | str | Path | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    sharding: Strategy | None = None,
     params: Params | None = None,
     state: State | None = None,
     progress: bool = True,
@@ -109,6 +112,10 @@ def fit(
             stops where one returns True. After a kill, an epoch may come twice.
         checkpoint: A folder, or a `fnn.checkpoint.Checkpointer` of one, where training is
             saved after every epoch and, in long epochs, every half minute.
+        mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; batches are
+            split among those along its axis `data`.
+        sharding: How the parameters lie on the mesh: on every device by default,
+            `fnn.sharding.FullySharded()`, or as a `fnn.sharding.ByPath` says.
         params: Parameters to start from, instead of `model.init`'s.
         state: State to start from, together with `params`.
         progress: Whether to print how training goes.
@@ -149,21 +156,27 @@ def fit(
     objective = supervised(
         model, loss, metrics=metrics, regularizer=regularizer, augment=augment
     )
-    step = make_step(objective, optimizer, gradient=gradient, accumulate=accumulate)
+    layout = _layout(mesh, sharding)
+    step = make_step(
+        objective, optimizer, gradient=gradient, accumulate=accumulate, layout=layout
+    )
     checks.typed_key(key, "fit")
     epochs = checks.positive_integer("epochs", epochs)
-    source = source_of(data, batch_size, epochs)
-    check_divisible(checks.leading_length(source.batch, "a batch"), accumulate)
+    source = source_of(data, batch_size, epochs, layout)
+    size = checks.leading_length(source.batch, "a batch")
+    check_divisible(size, accumulate)
+    if layout is not None:
+        layout.check_divides(size // accumulate, "the size of a microbatch")
     measured = {"loss": loss, **metrics}
 
     init_key, order_key, step_key = jax.random.split(key, 3)
     if params is None:
         example = jax.tree.map(lambda leaf: leaf[0], source.sample[0])
-        params, state = _init(model, init_key, example)
+        params, state = _init(model, layout, init_key, example)
     params, state = jax.tree.map(jnp.asarray, (params, state or {}))
     check_metrics(model, params, state, source.sample, measured, "data")
-    validate = _validation(model, params, state, validation, measured, batch_size)
-    train_state = TrainState.create(params, state, optimizer, key=step_key)
+    validate = _validation(model, params, state, validation, measured, batch_size, layout)
+    train_state = _create(optimizer, layout, params, state, step_key)
     runner, reported = _prepare(step, train_state, source, order_key)
     if early_stopping is not None:
         later = [f"val_{name}" for name in measured if validation is not None]
@@ -203,9 +216,45 @@ def fit(
     return _result(training.position, trouble)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _init(model: Layer, key: Key, example: PyTree) -> tuple[Params, State]:
-    return model.init(key, example)
+def _layout(mesh: jax.sharding.Mesh | None, sharding: Strategy | None) -> Layout | None:
+    if mesh is not None:
+        return Layout(mesh, Replicated() if sharding is None else sharding)
+    if sharding is not None:
+        raise ValueError(
+            f"sharding={sharding!r} needs a mesh, such as mesh=fnn.sharding.make_mesh()"
+        )
+    return None
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(
+    model: Layer, layout: Layout | None, key: Key, example: PyTree
+) -> tuple[Params, State]:
+    """Return initial parameters, each computed where it will lie, and state."""
+    params, state = model.init(key, example)
+    if layout is not None:
+        params, state = layout.constrain((params, state), params)
+    return params, state
+
+
+def _create(
+    optimizer: GradientTransformation,
+    layout: Layout | None,
+    params: Params,
+    state: State,
+    key: Key,
+) -> TrainState:
+    """Return the state before the first step, each part of it where it will lie."""
+    if layout is None:
+        return TrainState.create(params, state, optimizer, key=key)
+    params, state, key = layout.place((params, state, key), params)
+
+    @jax.jit
+    def create(params: Params, state: State, key: Key) -> TrainState:
+        train_state = TrainState.create(params, state, optimizer, key=key)
+        return layout.constrain(train_state, params)
+
+    return create(params, state, key)
 
 
 def _validation(
@@ -215,17 +264,18 @@ def _validation(
     validation: Any,
     metrics: Mapping[str, Metric],
     batch_size: int | None,
+    layout: Layout | None,
 ) -> Callable[[TrainState], dict[str, Array]]:
     """Check the data for validation; return what evaluates on it."""
     if validation is None:
         return lambda _: {}
-    examples = held_out(validation, "validation")
+    examples = held_out(validation, "validation", layout)
     check_metrics(model, params, state, examples.sample, metrics, "validation")
     size = max(batch_size or 0, EVALUATION_BATCH_SIZE)
 
     def validate(train_state: TrainState) -> dict[str, Array]:
         params, state = train_state.params, train_state.state
-        means = means_on_device(model, params, state, examples, metrics, size)
+        means = means_on_device(model, params, state, examples, metrics, size, layout)
         return {f"val_{name}": mean for name, mean in means.items()}
 
     return validate

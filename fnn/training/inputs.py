@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, tree
+from fnn.sharding import Layout
 from fnn.training.objective import Metric
 from fnn.types import Array, Batch, PyTree
 from fnn.values import show
 
 
-def on_device(data: Any, name: str) -> tuple[PyTree, PyTree]:
-    """Return inputs and targets as arrays on the device.
+def on_device(data: Any, name: str, layout: Layout | None = None) -> tuple[PyTree, PyTree]:
+    """Return inputs and targets as arrays on the device, or on every device of a mesh.
 
     Raises:
         TypeError: If `data` is not a pair.
@@ -27,7 +28,12 @@ def on_device(data: Any, name: str) -> tuple[PyTree, PyTree]:
         raise ValueError(f"{name} is empty: x {checks.describe(arrays[0])}")
     for path, leaf in tree.flatten({"x": arrays[0], "y": arrays[1]}).items():
         _check_finite(leaf, f"{name} {path}")
-    return arrays
+    return replicated(arrays, layout)
+
+
+def replicated(arrays: tuple[PyTree, PyTree], layout: Layout | None) -> Any:
+    """Return arrays on every device of a mesh, if there is one."""
+    return arrays if layout is None else layout.place_everywhere(arrays)
 
 
 def as_batch(batch: Any) -> Batch:

@@ -23,20 +23,21 @@ from fnn.types import Array, Key, PyTree
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["arrays", "examples"],
-    meta_fields=["batch_size", "weighted"],
+    meta_fields=["batch_size", "weighted", "sharding"],
 )
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Inputs and targets on the device, or as many of them as are there at a time.
 
     `examples` is how many there are, and `weighted` whether some batch of the whole set
-    is filled up, so that batches have weights.
+    is filled up, so that batches have weights. `sharding` is how batches lie on a mesh.
     """
 
     arrays: tuple[PyTree, PyTree]
     examples: int
     batch_size: int
     weighted: bool
+    sharding: jax.NamedSharding | None = None
 
 
 class Carry(NamedTuple):
@@ -67,10 +68,12 @@ def take_batch(dataset: Dataset, order: Array, i: Array) -> tuple[PyTree, ...]:
     """
     size = dataset.batch_size
     rows = jax.lax.dynamic_slice_in_dim(order, i * size, size)
-    x, y = jax.tree.map(lambda a: a[rows], dataset.arrays)
-    if not dataset.weighted:
-        return x, y
-    return x, y, i * size + jnp.arange(size) < dataset.examples
+    batch: tuple[PyTree, ...] = jax.tree.map(lambda a: a[rows], dataset.arrays)
+    if dataset.weighted:
+        batch = *batch, i * size + jnp.arange(size) < dataset.examples
+    if dataset.sharding is not None:
+        batch = jax.lax.with_sharding_constraint(batch, dataset.sharding)
+    return batch
 
 
 def start(train_state: TrainState, metrics: PyTree) -> Carry:

@@ -12,7 +12,8 @@ import numpy as np
 from fnn import checks
 from fnn.data.streaming import Streamed, prefetched
 from fnn.layers.base import spec
-from fnn.training.inputs import as_batch, on_device
+from fnn.sharding import Layout
+from fnn.training.inputs import as_batch, on_device, replicated
 from fnn.training.loop import Carry, Dataset, shuffled_order, take_batch
 from fnn.training.pieces import Piece, Runner
 from fnn.training.validation import examples_per_chunk, sample_of
@@ -48,10 +49,14 @@ class Source(abc.ABC):
 class Arrays(Source):
     """Examples that are all on the device."""
 
-    def __init__(self, arrays: tuple[PyTree, PyTree], batch_size: Any) -> None:
+    def __init__(
+        self, arrays: tuple[PyTree, PyTree], batch_size: Any, layout: Layout | None
+    ) -> None:
         self.examples = jax.tree.leaves(arrays)[0].shape[0]
-        size = _checked_size(batch_size, self.examples)
-        self.dataset = Dataset(arrays, self.examples, size, self.examples % size != 0)
+        size = _checked_size(batch_size, self.examples, layout)
+        weighted = self.examples % size != 0
+        sharding = layout.batch if layout else None
+        self.dataset = Dataset(arrays, self.examples, size, weighted, sharding)
         self.sample = arrays
         self.batch = jax.eval_shape(take_batch, self.dataset, _no_rows(size), 0)
 
@@ -73,8 +78,9 @@ class Arrays(Source):
 class Chunks(Source):
     """Examples of which some chunks at a time are on the device, read ahead."""
 
-    def __init__(self, data: Streamed, batch_size: Any) -> None:
-        self.data, self.batch_size = data, _checked_size(batch_size, len(data))
+    def __init__(self, data: Streamed, batch_size: Any, layout: Layout | None) -> None:
+        self.data, self.layout = data, layout
+        self.batch_size = _checked_size(batch_size, len(data), layout)
         self.sample = sample_of(data)
         dataset = self._dataset(np.zeros(self.batch_size, np.int32), 0)
         self.batch = jax.eval_shape(take_batch, dataset, _no_rows(self.batch_size), 0)
@@ -100,10 +106,11 @@ class Chunks(Source):
 
     def _dataset(self, rows: NDArray, base: int) -> Dataset:
         """Return the examples of some batches, the first being number `base`."""
-        arrays = self.data.take(rows)
+        arrays = replicated(self.data.take(rows), self.layout)
+        sharding = self.layout.batch if self.layout else None
         left = jnp.int32(len(self.data) - base * self.batch_size)
         weighted = len(self.data) % self.batch_size != 0
-        return Dataset(arrays, left, self.batch_size, weighted)
+        return Dataset(arrays, left, self.batch_size, weighted, sharding)
 
     def __repr__(self) -> str:
         return f"{len(self.data)} examples in batches of {self.batch_size}"
@@ -112,7 +119,8 @@ class Chunks(Source):
 class Loader(Source):
     """Batches that the user's own code makes; one pass is an epoch."""
 
-    def __init__(self, data: Any, epochs: int) -> None:
+    def __init__(self, data: Any, epochs: int, layout: Layout | None) -> None:
+        self.layout = layout
         self.of_epoch = data if callable(data) else lambda _: data
         passes = iter(self.of_epoch(0))
         if passes is data and epochs > 1:
@@ -125,9 +133,9 @@ class Loader(Source):
         if first is None:
             raise ValueError(f"data gives no batch: {data!r}")
         self.first_pass: Iterator[Any] | None = itertools.chain([first], passes)
-        converted = as_batch(first)
-        self.sample = converted[0], converted[1]
-        self.batch = spec(converted)
+        x, y, *_ = as_batch(first)
+        self.sample = x, y
+        self.batch = spec(self._placed(first))
 
     def pieces(
         self, runner: Runner, epoch: int, first: int, carry: Carry
@@ -147,7 +155,7 @@ class Loader(Source):
 
     def _checked(self, number: int, batch: Any) -> Batch:
         """Return a batch on the device, whose examples must be like those of the first."""
-        converted = as_batch(batch)
+        converted = self._placed(batch)
         got, wanted = (_of_one_example(b) for b in (converted, self.batch))
         if got != wanted:
             raise ValueError(
@@ -156,8 +164,14 @@ class Loader(Source):
             )
         return converted
 
+    def _placed(self, batch: Any) -> Batch:
+        converted = as_batch(batch)
+        return converted if self.layout is None else self.layout.place_batch(converted)
 
-def source_of(data: Any, batch_size: int | None, epochs: int) -> Source:
+
+def source_of(
+    data: Any, batch_size: int | None, epochs: int, layout: Layout | None = None
+) -> Source:
     """Return the source of data in any of the forms that `fit` takes.
 
     Raises:
@@ -166,9 +180,9 @@ def source_of(data: Any, batch_size: int | None, epochs: int) -> Source:
             size does not go with it.
     """
     if isinstance(data, tuple | list | dict) or hasattr(data, "shape"):
-        return Arrays(on_device(data, "data"), batch_size)
+        return Arrays(on_device(data, "data", layout), batch_size, layout)
     if isinstance(data, Streamed):
-        return Chunks(data, batch_size)
+        return Chunks(data, batch_size, layout)
     if not (callable(data) or hasattr(data, "__iter__")):
         raise TypeError(
             f"data must be a pair (x, y), fnn.data.Streamed(x, y), an iterable of batches, "
@@ -179,7 +193,7 @@ def source_of(data: Any, batch_size: int | None, epochs: int) -> Source:
             f"batch_size goes with arrays; {type(data).__name__} makes its own batches, "
             f"got batch_size={batch_size!r}"
         )
-    return Loader(data, epochs)
+    return Loader(data, epochs, layout)
 
 
 def _of_one_example(batch: Batch) -> Any:
@@ -190,10 +204,12 @@ def _no_rows(batch_size: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((batch_size,), jnp.int32)
 
 
-def _checked_size(batch_size: Any, examples: int) -> int:
+def _checked_size(batch_size: Any, examples: int, layout: Layout | None) -> int:
     size = checks.positive_integer("batch_size", batch_size)
     if size > examples:
         raise ValueError(
             f"batch_size must be at most the number of examples, {examples}, got {size}"
         )
+    if layout is not None:
+        layout.check_divides(size, "batch_size")
     return size

@@ -15,6 +15,7 @@ from fnn.optimizers.base import (
     frozen_mask,
 )
 from fnn.per_example.clipping import Clipped
+from fnn.sharding import Layout
 from fnn.training.accumulation import Gradient, accumulated, count
 from fnn.training.objective import PerExampleGradient
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
@@ -68,6 +69,7 @@ class Step(Value):
     optimizer: Any
     gradient: PerExampleGradient | None = None
     accumulate: int = 1
+    layout: Layout | None = None
 
     def __call__(
         self, train_state: TrainState, batch: PyTree
@@ -80,7 +82,10 @@ class Step(Value):
         grads, (state, metrics) = gradient(params, state, batch, step_key)
         updates, opt_state = self.optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
-        return TrainState(params, state, opt_state, key, step + 1), metrics
+        train_state = TrainState(params, state, opt_state, key, step + 1)
+        if self.layout is not None:
+            train_state = self.layout.constrain(train_state, params)
+        return train_state, metrics
 
     def _gradient(self, loss_scale: Array | None, frozen: PyTree) -> Gradient:
         """Return what computes the gradients that the optimizer asks for."""
@@ -108,6 +113,7 @@ def make_step(
     *,
     gradient: PerExampleGradient | None = None,
     accumulate: int = 1,
+    layout: Layout | None = None,
 ) -> Step:
     """Make the pure function `(train_state, batch) -> (train_state, metrics)`.
 
@@ -128,6 +134,8 @@ def make_step(
             but layers that couple the examples, like `BatchNorm`, see a microbatch, and
             random ones have other keys. Microbatches weigh the same, unless the objective
             has a method `weight(batch)`, as what `supervised` makes does.
+        layout: Where the new state is to lie, on a mesh of several devices; see
+            `fnn.sharding`.
 
     Returns:
         A value; `jax.jit` it, or call it inside your own loop. Where nothing else needs
@@ -167,7 +175,7 @@ def make_step(
             f"accumulate={accumulate} can't be had with gradient, which splits batches "
             f"itself: give microbatch to fnn.per_example.clipped_gradient"
         )
-    return Step(objective, optimizer, gradient, accumulate)
+    return Step(objective, optimizer, gradient, accumulate, layout)
 
 
 def _constant(function: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:

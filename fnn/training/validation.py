@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn.data.streaming import Streamed, prefetched
-from fnn.training.inputs import as_batch, on_device
+from fnn.sharding import Layout
+from fnn.training.inputs import as_batch, on_device, replicated
 from fnn.types import Batch, PyTree
 
 BYTES_PER_CHUNK = 2**24
@@ -20,7 +21,7 @@ class HeldOut(NamedTuple):
     chunks: Callable[[], Generator[Batch]]
 
 
-def held_out(data: Any, name: str) -> HeldOut:
+def held_out(data: Any, name: str, layout: Layout | None = None) -> HeldOut:
     """Return data to evaluate on.
 
     Raises:
@@ -28,9 +29,9 @@ def held_out(data: Any, name: str) -> HeldOut:
         ValueError: If it is empty, differs in length, is not finite, or can be read once.
     """
     if isinstance(data, Streamed):
-        return HeldOut(sample_of(data), lambda: _read(data))
+        return HeldOut(sample_of(data), lambda: _read(data, layout))
     if isinstance(data, tuple | list | dict) or not hasattr(data, "__iter__"):
-        arrays = on_device(data, name)
+        arrays = on_device(data, name, layout)
         return HeldOut(arrays, lambda: (part for part in [arrays]))
     batches = iter(data)
     if batches is data:
@@ -41,7 +42,7 @@ def held_out(data: Any, name: str) -> HeldOut:
     if first is None:
         raise ValueError(f"{name} gives no batch: {data!r}")
     x, y, *_ = as_batch(first)
-    return HeldOut((x, y), lambda: _load(data))
+    return HeldOut((x, y), lambda: _load(data, layout))
 
 
 def sample_of(data: Streamed) -> tuple[PyTree, PyTree]:
@@ -55,15 +56,16 @@ def examples_per_chunk(data: Streamed, multiple_of: int = 1) -> int:
     return multiple_of * max(1, BYTES_PER_CHUNK // nbytes)
 
 
-def _read(data: Streamed) -> Generator[Batch]:
+def _read(data: Streamed, layout: Layout | None) -> Generator[Batch]:
     size = examples_per_chunk(data)
     bounds = range(0, len(data), size)
     rows = (np.arange(first, min(first + size, len(data))) for first in bounds)
-    chunks = (data.take(chosen) for chosen in rows)
+    chunks = (replicated(data.take(chosen), layout) for chosen in rows)
     with prefetched(chunks) as ready:
         yield from ready
 
 
-def _load(data: Any) -> Generator[Batch]:
-    with prefetched(map(as_batch, data)) as ready:
+def _load(data: Any, layout: Layout | None) -> Generator[Batch]:
+    chunks = (replicated(as_batch(batch), layout) for batch in data)
+    with prefetched(chunks) as ready:
         yield from ready

@@ -1,0 +1,139 @@
+"""A trained model at work: outputs for many inputs, and programs that need no fnn."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export as jax_export
+
+from fnn import checks
+from fnn.data.streaming import prefetched
+from fnn.layers.base import Layer, spec
+from fnn.layers.combinators import batched
+from fnn.sharding import Layout
+from fnn.types import Params, PyTree, State
+
+
+def predict(
+    model: Layer,
+    params: Params,
+    state: State,
+    x: PyTree,
+    *,
+    batch_size: int = 512,
+    mesh: jax.sharding.Mesh | None = None,
+) -> PyTree:
+    """Return the outputs of a model for many inputs, at inference.
+
+    Inputs are put on the device batch by batch, which a thread reads ahead, and outputs
+    are brought back to the host while the next batch is computed. So the memory taken on
+    the device is that of a few batches, however many there are.
+
+    Args:
+        model: For one example.
+        params: Its parameters.
+        state: Its state; `{}` for one that holds none.
+        x: Inputs: an array, or a pytree of arrays, with a leading axis over the examples;
+            `numpy.memmap` will do.
+        batch_size: How many examples are computed at once.
+        mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; the
+            parameters lie as they are.
+
+    Returns:
+        The outputs: NumPy arrays with a leading axis over the examples.
+
+    Raises:
+        ValueError: If there is no example, if the leaves of `x` differ in length, if the
+            mesh does not divide `batch_size`, or if the model refuses its input.
+
+    Example:
+        >>> x = jax.numpy.arange(4.0)
+        >>> fnn.predict(fnn.Sequential(jax.numpy.square), {}, {}, x, batch_size=3)
+        array([0., 1., 4., 9.], dtype=float32)
+    """
+    examples = checks.leading_length(x, "x")
+    if examples == 0:
+        raise ValueError(f"x is empty: {checks.describe(x)}")
+    size = checks.positive_integer("batch_size", batch_size)
+    layout = None if mesh is None else Layout(mesh)
+    if layout is not None:
+        layout.check_divides(size, "batch_size")
+    parts: list[PyTree] = []
+    computed: PyTree = None
+    with prefetched(_batches(x, examples, size, layout)) as ready:
+        for batch in ready:
+            before, computed = computed, _outputs(model, params, state, batch)
+            if before is not None:
+                parts.append(jax.device_get(before))
+    parts.append(jax.device_get(computed))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays)[:examples], *parts)
+
+
+def export(
+    model: Layer,
+    params: Params,
+    state: State,
+    x: PyTree,
+    *,
+    platforms: Sequence[str] | None = None,
+) -> jax_export.Exported:
+    """Compile a trained model, at inference, to a program that runs without fnn.
+
+    The program takes a batch of any size; the parameters are part of it. Its bytes, from
+    `serialize()`, can be kept in a file, and any later JAX runs them:
+    `jax.export.deserialize(data).call(batch)`. Both need the extra `export`.
+
+    Args:
+        model: For one example.
+        params: Its parameters.
+        state: Its state; `{}` for one that holds none.
+        x: One example, or its `jax.ShapeDtypeStruct`.
+        platforms: Where the program can run: some of `"cpu"`, `"cuda"`, `"rocm"` and
+            `"tpu"`; by default, where it is exported.
+
+    Raises:
+        TypeError: If `x` is no array.
+        ValueError: If the model refuses its input, or a platform is unknown.
+
+    Example:
+        >>> model = fnn.Dense(2)
+        >>> x = jax.numpy.ones((5, 3))
+        >>> params, state = model.init(jax.random.key(0), x[0])
+        >>> program = fnn.export(model, params, state, x[0]).serialize()
+        >>> jax.export.deserialize(program).call(x).shape
+        (5, 2)
+    """
+    example = spec(x)
+    jax.eval_shape(model.apply, params, state, example)  # which names a layer that fails
+    (batch,) = jax_export.symbolic_shape("batch")
+    arguments = jax.tree.map(lambda leaf: leaf.update(shape=(batch, *leaf.shape)), example)
+
+    @jax.jit
+    def call(x: PyTree) -> PyTree:
+        return batched(model).apply(params, state, x)[0]
+
+    return jax_export.export(call, platforms=platforms)(arguments)
+
+
+def _batches(
+    x: PyTree, examples: int, size: int, layout: Layout | None
+) -> Iterator[PyTree]:
+    """Give batches on the device, the last one filled up if there is more than one."""
+    size = size if layout is not None else min(size, examples)
+    for first in range(0, examples, size):
+        batch = jax.tree.map(lambda leaf, i=first: _rows(leaf, i, size), x)
+        yield jax.device_put(batch, layout.batch if layout is not None else None)
+
+
+def _rows(leaf: Any, first: int, size: int) -> Any:
+    """Return so many rows from the first on, the last one repeated where they end."""
+    part = np.asarray(leaf[first : first + size])
+    fill = size - len(part)
+    return np.concatenate([part, np.repeat(part[-1:], fill, axis=0)]) if fill else part
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _outputs(model: Layer, params: Params, state: State, batch: PyTree) -> PyTree:
+    return batched(model).apply(params, state, batch)[0]

@@ -1,0 +1,12 @@
+"""Sharding: meshes of devices, and where parameters and batches lie on them.
+
+The engine is JAX's own: arrays that carry a `jax.NamedSharding`, and a compiler that
+inserts the communication. A step that is right on one device is right on many.
+"""
+
+from fnn.sharding.layout import Layout as Layout
+from fnn.sharding.meshes import make_mesh as make_mesh
+from fnn.sharding.strategies import ByPath as ByPath
+from fnn.sharding.strategies import FullySharded as FullySharded
+from fnn.sharding.strategies import Replicated as Replicated
+from fnn.sharding.strategies import Strategy as Strategy

@@ -1,0 +1,63 @@
+"""Meshes of devices with the axes that fnn names: `data` and `model`."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from fnn import checks
+
+DATA, MODEL = "data", "model"
+
+
+def make_mesh(
+    model: int = 1, *, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+    """Arrange devices as a mesh of shape (data, model).
+
+    The examples of a batch are split along `data`; along `model` go the parts of a
+    parameter that a rule of `ByPath` splits there. Both axes are automatic: the compiler
+    finds out how values in between are spread.
+
+    Args:
+        model: How many devices share one copy of the model.
+        devices: Which devices; by default all, those of other processes too.
+
+    Raises:
+        ValueError: If `model` is not a positive integer, or does not divide the number of
+            devices.
+
+    Example:
+        >>> mesh = fnn.sharding.make_mesh()
+        >>> mesh.axis_names, mesh.shape["data"] == jax.device_count()
+        (('data', 'model'), True)
+    """
+    model = checks.positive_integer("model", model)
+    devices = jax.devices() if devices is None else list(devices)
+    if len(devices) % model or not devices:
+        raise ValueError(f"model={model} must divide the number of devices, {len(devices)}")
+    shape = (len(devices) // model, model)
+    types = (jax.sharding.AxisType.Auto,) * 2
+    return jax.make_mesh(shape, (DATA, MODEL), axis_types=types, devices=devices)
+
+
+def check_mesh(mesh: jax.sharding.Mesh) -> None:
+    """Raise unless a mesh has an axis `data`, and automatic axes alone."""
+    if not isinstance(mesh, jax.sharding.Mesh):
+        raise TypeError(
+            f"mesh must be a jax.sharding.Mesh, such as fnn.sharding.make_mesh() makes, "
+            f"got {mesh!r}"
+        )
+    if DATA not in mesh.axis_names:
+        raise ValueError(f"mesh must have an axis {DATA!r}, got {mesh.axis_names}")
+    if any(kind is not jax.sharding.AxisType.Auto for kind in mesh.axis_types):
+        raise ValueError(
+            f"the axes of mesh must be automatic, jax.sharding.AxisType.Auto, "
+            f"got {mesh.axis_types}"
+        )
+
+
+def size_of(mesh: jax.sharding.Mesh, axes: str | tuple[str, ...] | None) -> int:
+    """Return into how many parts what is split along some axes falls."""
+    names = () if axes is None else (axes,) if isinstance(axes, str) else axes
+    return int(np.prod([mesh.shape[name] for name in names], dtype=int))
