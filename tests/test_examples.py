@@ -73,6 +73,19 @@ def test_transfer_helps_where_labels_are_few(mnist_folder):
 
 
 @pytest.mark.slow
+def test_activations(tmp_path):
+    import activations
+
+    found = activations.main(outputs=str(tmp_path))
+    assert found["sigmoid"].slope == 0.25
+    assert found["sigmoid"].left < 1e-6
+    assert found["binary step"].slope == found["sign"].slope == 0
+    assert found["tanh"].left == found["ReLU"].left == 1
+    assert found["SELU"].slope == pytest.approx(1.0507 * 1.6733, abs=0.005)
+    assert found["SiLU"].low == pytest.approx(-0.2785, abs=1e-4)
+    assert matplotlib.image.imread(tmp_path / "activations.png").shape[1] > 1000
+
+
 def test_shortcuts_help_depth():
     import residual
 

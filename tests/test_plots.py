@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 
 import fnn
 from fnn import plots
+from fnn.plots.palette import COLORS, DARK_COLORS
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.random((12, 8, 8, 1))
@@ -176,9 +177,10 @@ def test_colors_follow_the_background():
         assert axes.lines[0].get_color() == "#56B4E9"
 
 
-def test_colors_are_apart_for_those_who_see_no_red_or_no_green():
+@pytest.mark.parametrize("colors", [COLORS, DARK_COLORS])
+def test_colors_are_apart_for_those_who_see_no_red_or_no_green(colors):
     """As Viénot et al. 1999 simulate: their eyes add up red and green, in linear RGB."""
-    linear = np.array([to_rgb(color) for color in plots.COLORS[:6]]) ** 2.2
+    linear = np.array([to_rgb(color) for color in colors[:6]]) ** 2.2
     no_green = linear @ np.array([[0.29, 0.29, -0.02], [0.71, 0.71, 0.02], [0, 0, 1]])
     no_red = linear @ np.array([[0.11, 0.11, 0.004], [0.89, 0.89, -0.004], [0, 0, 1]])
     for seen in (linear, no_green, no_red):
@@ -275,8 +277,8 @@ def test_confusion_matrix():
     assert ticks(axes.get_xticklabels()) == ticks(axes.get_yticklabels()) == ["cat", "dog"]
     cells = axes.images[0].get_array()
     right, wrong = np.array(to_rgb("#0072B2")), np.array(to_rgb("#D55E00"))
-    np.testing.assert_allclose(cells[0, 0], 1 - 0.99**0.5 * (1 - right))
-    np.testing.assert_allclose(cells[0, 1], 1 - 0.1 * (1 - wrong))
+    np.testing.assert_allclose(cells[0, 0], 1 - 0.99 ** (1 / 3) * (1 - right))
+    np.testing.assert_allclose(cells[0, 1], 1 - 0.01 ** (1 / 3) * (1 - wrong))
     np.testing.assert_allclose(cells[1], 1)
 
 
@@ -340,6 +342,18 @@ def test_filters_of_several_channels_have_a_row_for_each():
     mosaic = plots.filters(kernels, axes=axes).images[0].get_array()
     assert mosaic.shape == (3 * 3 - 1, 5 * 3 - 1)
     np.testing.assert_array_equal(mosaic[3:5, 12:], kernels[:, :, 1, 4])
+
+
+def test_the_scale_of_filters_is_as_long_as_their_picture():
+    with plots.theme("light"):
+        figure, panels = plt.subplots(1, 3, figsize=(12, 4))
+        for axes in panels:
+            plots.filters(IMAGES[:9, ..., 0], axes=axes)
+    figure.canvas.draw()
+    bar = figure.axes[-1]
+    assert bar.get_ylabel() == "weight"
+    lengths = [part.get_window_extent().height for part in (bar, axes)]
+    assert 0.9 < lengths[0] / lengths[1] < 1.1
 
 
 def test_feature_maps_fill_columns():
@@ -419,6 +433,15 @@ def test_what_is_not_finite_is_left_out():
     plots.surface([1, 2], [1, 2], [[1.0, np.nan], [2.0, 4.0]], log=True, axes=right)
     assert right.collections[0].get_clim() == (1, 4)
     assert not right.lines  # (0, 0) lies outside
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_flat_surfaces_can_be_drawn(log):
+    _, (left, right) = plt.subplots(1, 2)
+    plots.surface([0, 1], [0, 1], np.ones((2, 2)), log=log, axes=left)
+    plots.paths(lambda w: 0 * w[0], {"a": X}, low=0, high=1, log=log, axes=right)
+    assert left.collections
+    assert right.collections
 
 
 def test_paths():
@@ -597,6 +620,10 @@ BAD = {
         r"function must map .* got shape \(\) and 50% finite",
     ),
     "paths, corners": (lambda: plots.paths(bowl, {"a": X}, low=1, high=0), "high must be"),
+    "paths, corner": (
+        lambda: plots.paths(bowl, {"a": X}, low=[1, 2, 3], high=0),
+        r"low must be real numbers of shape \(2,\), got int64\[3\]",
+    ),
     "schedules": (lambda: plots.schedules({}, 3), "schedules must map names"),
     "schedules, steps": (lambda: plots.schedules({"a": jnp.sin}, 0), "steps must be"),
     "signals": (

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fnn import checks
-from fnn.plots import arguments, style
+from fnn.plots import arguments, palette, style
 from fnn.types import NDArray
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def confusion_matrix(
 ) -> "Axes":
     """Draw how often each class was taken for each: right in blue, wrong in orange.
 
-    The strength of a cell's colour is the square root of its share of the row's examples,
+    The strength of a cell's colour is the cube root of its share of the row's examples,
     so that one mistake in a hundred is still to be seen.
 
     Args:
@@ -56,7 +56,7 @@ def confusion_matrix(
         for i, j in np.ndindex(*counts.shape):
             text = f"{100 * shares[i, j]:.0f}" if normalize else f"{counts[i, j]:.0f}"
             cell = axes.text(j, i, text, ha="center", va="center")
-            cell.set_color(style.readable_on(colors[i, j]))
+            cell.set_color(palette.readable_on(colors[i, j]))
             cell.set_alpha(1 if counts[i, j] else 0.35)
     style.name_ticks(axes.xaxis, names)
     style.name_ticks(axes.yaxis, names)
@@ -117,10 +117,10 @@ def decision_regions(
         axes.scatter(
             x[labels == i, 0],
             x[labels == i, 1],
-            color=style.color(axes, i),
+            color=palette.color(axes, i),
             marker=MARKERS[i % len(MARKERS)],
             s=22,
-            edgecolors=[tuple(style.background(axes))],
+            edgecolors=[tuple(palette.background(axes))],
             linewidths=0.6,
             label=names[i],
             zorder=3,
@@ -137,10 +137,10 @@ def _cells(axes: "Axes", shares: NDArray) -> NDArray:
     """Return the colours of the cells of a confusion matrix, (classes, classes, 3)."""
     from matplotlib.colors import to_rgb
 
-    right, wrong = (np.array(to_rgb(style.color(axes, i))) for i in (0, 1))
+    right, wrong = (np.array(to_rgb(palette.color(axes, i))) for i in (0, 1))
     hues = np.where(np.eye(len(shares), dtype=bool)[..., None], right, wrong)
-    strength = np.sqrt(shares)[..., None]
-    return strength * hues + (1 - strength) * style.background(axes)
+    strength = np.cbrt(shares)[..., None]
+    return strength * hues + (1 - strength) * palette.background(axes)
 
 
 def _chances(output: ArrayLike, classes: int) -> NDArray:
@@ -161,15 +161,15 @@ def _regions(axes: "Axes", chances: NDArray, sides: NDArray) -> None:
     from matplotlib.colors import to_rgb
 
     classes = chances.shape[-1]
-    hues = np.array([to_rgb(style.color(axes, i)) for i in range(classes)])
+    hues = np.array([to_rgb(palette.color(axes, i)) for i in range(classes)])
     sure = (chances.max(-1, keepdims=True) - 1 / classes) / (1 - 1 / classes)
     strength = 0.08 + 0.27 * np.clip(sure, 0, 1)
-    image = strength * hues[chances.argmax(-1)] + (1 - strength) * style.background(axes)
+    image = strength * hues[chances.argmax(-1)] + (1 - strength) * palette.background(axes)
     (left, bottom), (right, top) = sides[0], sides[-1]
     axes.imshow(image, origin="lower", extent=(left, right, bottom, top), aspect="auto")
     for i in range(classes if classes > 2 else 1):
         rivals = np.delete(chances, i, -1).max(-1)
         lead: Any = chances[..., i] - rivals
         if lead.min() < 0 < lead.max():
-            ink = [style.text_color()]
+            ink = [palette.text_color()]
             axes.contour(*sides.T, lead, levels=[0], colors=ink, linewidths=0.9)

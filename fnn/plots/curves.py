@@ -1,16 +1,14 @@
-"""What goes on over epochs, steps and rates, and what a function looks like."""
+"""What goes on over epochs and over learning rates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fnn import checks
-from fnn.plots import arguments, style
-from fnn.types import Array, NDArray, Schedule
+from fnn.plots import arguments, palette, style
+from fnn.types import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +37,7 @@ def learning_curve(
     curves = _curves(history, name)
     axes = style.current(axes)
     for i, (label, values) in enumerate(curves.items()):
-        look = style.line_style(axes, i)
+        look = palette.line_style(axes, i)
         axes.plot(_epochs(values), values, **look, **_dots(values), label=label)
     _label_epochs(axes, name)
     style.name_lines(axes)
@@ -74,7 +72,7 @@ def learning_curves(
     curves = {label: _curves(history, name) for label, history in histories.items()}
     axes = style.current(axes)
     for i, (label, both) in enumerate(curves.items()):
-        look = style.line_style(axes, i)
+        look = palette.line_style(axes, i)
         training = both.pop("training")
         axes.plot(_epochs(training), training, **look, **_dots(training), label=label)
         for validation in both.values():
@@ -82,97 +80,10 @@ def learning_curves(
                 _epochs(validation), validation, color=look["color"], linestyle=BROKEN
             )
     if any(curves.values()):
-        axes.plot([], [], color=style.text_color(), linestyle=BROKEN, label="validation")
+        axes.plot([], [], color=palette.text_color(), linestyle=BROKEN, label="validation")
     if log:
         axes.set_yscale("log")
     _label_epochs(axes, name)
-    style.name_lines(axes)
-    return axes
-
-
-def activation(
-    function: Callable[[Array], Array],
-    *,
-    low: float = -4,
-    high: float = 4,
-    derivative: bool = True,
-    axes: "Axes | None" = None,
-) -> "Axes":
-    """Draw a function of one number and its derivative.
-
-    Args:
-        function: From a number, (), to a number, by JAX.
-        low: Where to begin.
-        high: Where to end, above `low`.
-        derivative: Whether to draw it too.
-        axes: Where to draw.
-
-    Raises:
-        ValueError: If the function returns something else than a number, or if `high` is
-            not above `low`.
-
-    Example:
-        >>> axes = fnn.plots.activation(jax.nn.sigmoid)
-        >>> float(axes.lines[1].get_ydata().max())  # the derivative: at most 1/4
-        0.25
-    """
-    if not low < high:
-        raise ValueError(f"high must be above low, got low={low} and high={high}")
-    output = jax.eval_shape(function, jax.ShapeDtypeStruct((), jnp.float32))
-    if getattr(output, "shape", None) != ():
-        raise ValueError(
-            f"function must map a number to a number, got {checks.describe(output)} "
-            f"from float32[]"
-        )
-    x = jnp.linspace(low, high, 401)
-    curves = {"φ(x)": jax.vmap(function)(x)}
-    if derivative:
-        curves["φ′(x)"] = jax.vmap(jax.grad(function))(x)
-    axes = style.current(axes)
-    for i, (label, y) in enumerate(curves.items()):
-        axes.plot(np.asarray(x), np.asarray(y), **style.line_style(axes, i), label=label)
-    for line in (axes.axhline, axes.axvline):
-        line(0, **style.pencil(), zorder=0)
-    style.open_frame(axes)
-    name = getattr(function, "__name__", "")
-    if name.isidentifier():  # a lambda and a partial have none to show
-        axes.set_title(name)
-    axes.set_xlabel("x")
-    axes.set_xlim(low, high)
-    style.name_lines(axes)
-    return axes
-
-
-def schedules(
-    schedules: Mapping[str, Schedule], steps: int, *, axes: "Axes | None" = None
-) -> "Axes":
-    """Draw learning-rate schedules over the steps of a training.
-
-    Args:
-        schedules: By name.
-        steps: How many.
-        axes: Where to draw.
-
-    Raises:
-        ValueError: If there is no schedule, or no step.
-
-    Example:
-        >>> cosine = fnn.schedules.CosineDecay(0.1, 100)
-        >>> axes = fnn.plots.schedules({"cosine": cosine}, 101)
-        >>> axes.get_xlabel(), axes.get_ylabel()
-        ('step', 'learning rate')
-    """
-    arguments.named("schedules", schedules)
-    checks.positive_integer("steps", steps)
-    x = np.unique(np.linspace(0, steps - 1, min(steps, 2000)).astype(np.int32))
-    curves = {name: jax.vmap(f)(jnp.asarray(x)) for name, f in schedules.items()}
-    axes = style.current(axes)
-    for i, (label, y) in enumerate(curves.items()):
-        axes.plot(x, np.asarray(y), **style.line_style(axes, i), label=label)
-    style.open_frame(axes)
-    axes.set_xlabel("step")
-    axes.set_ylabel("learning rate")
-    axes.set_ylim(0, 1.05 * axes.dataLim.y1)
     style.name_lines(axes)
     return axes
 
@@ -209,7 +120,7 @@ def learning_rate_range(
     if not np.isfinite(losses[0]):
         raise ValueError(f"losses must begin with a finite number, got {losses[0]}")
     axes = style.current(axes)
-    axes.plot(rates, losses, color=style.color(axes, 0))
+    axes.plot(rates, losses, color=palette.color(axes, 0))
     axes.set_xscale("log")
     style.open_frame(axes)
     axes.set_xlabel("learning rate")
@@ -217,7 +128,7 @@ def learning_rate_range(
     axes.set_ylim(*_before_divergence(losses))
     if suggested is not None:
         label = f"suggested: {suggested:.2g}"
-        axes.axvline(suggested, color=style.color(axes, 1), linestyle="--", label=label)
+        axes.axvline(suggested, color=palette.color(axes, 1), linestyle="--", label=label)
         style.name_lines(axes)
     return axes
 

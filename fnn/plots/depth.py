@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fnn import checks
-from fnn.plots import arguments, style
+from fnn.plots import arguments, palette, style
 from fnn.types import NDArray
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def signals(
     _visible(np.concatenate(list(lines.values())), log)
     axes = style.current(axes)
     for i, (name, line) in enumerate(lines.items()):
-        look = style.line_style(axes, i)
+        look = palette.line_style(axes, i)
         depth = np.arange(1, len(line) + 1)
         axes.plot(depth, line, marker="o", markersize=4, **look, label=name)
     if log:
@@ -150,10 +150,10 @@ def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -
             edges,
             baseline=row,
             fill=True,
-            color=style.color(axes, 0),
+            color=palette.color(axes, 0),
             alpha=0.6,
         )
-        axes.axhline(row, **style.pencil())
+        axes.axhline(row, **palette.pencil())
         zeros = np.mean(numbers == 0)
         if zeros >= 0.005:
             axes.text(edges[-1], row - 0.08, f"{zeros:.0%} are 0", ha="right", va="bottom")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fnn import checks
-from fnn.plots import arguments, style
+from fnn.plots import arguments, palette, style
 from fnn.types import NDArray
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def filters(
     mosaic = _mosaic(tiles, columns)
     axes = style.current(axes)
     limit = np.abs(tiles).max() or 1.0
-    image = axes.imshow(mosaic, cmap=style.signed(axes), vmin=-limit, vmax=limit)
+    image = axes.imshow(mosaic, cmap=palette.signed(axes), vmin=-limit, vmax=limit)
     _label_mosaic(axes, image, "weight")
     return axes
 
@@ -165,7 +165,7 @@ def influence(
             text = f"{labels[i]}\n{scores[i]:+.2g}".replace("-", "−")
             _thumbnail(axes, images[i], text, row, column, height=1.8)
     for row, text in enumerate(("helped", "harmed")):
-        color = style.color(axes, row)
+        color = palette.color(axes, row)
         axes.text(
             -0.2, 1.8 * row + 0.5, text, ha="right", va="center", color=color, rotation=90
         )
@@ -197,7 +197,12 @@ def _label_mosaic(axes: "Axes", image: Any, label: str) -> None:
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     height, width = image.get_array().shape
-    style.scale_bar(axes, image, label, "bottom" if width > 1.6 * height else "right")
+    if width > 1.6 * height:
+        style.scale_bar(axes, image, label, "bottom")
+        return
+    frame = axes.get_window_extent()
+    room = 0.85 * frame.width  # the bar and its ticks take the rest
+    style.scale_bar(axes, image, label, shrink=min(1, room * height / width / frame.height))
 
 
 def _thumbnail(
@@ -206,7 +211,7 @@ def _thumbnail(
     """Draw a small image with a text below it."""
     left, top = 1.2 * column, height * row
     place = (left, left + 1, top + 1, top)
-    axes.imshow(image.squeeze(), cmap=style.grey(axes), vmin=0, vmax=1, extent=place)
+    axes.imshow(image.squeeze(), cmap=palette.grey(axes), vmin=0, vmax=1, extent=place)
     axes.text(left + 0.5, top + 1.05, text, ha="center", va="top")
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fnn.plots import arguments, style
+from fnn.plots import arguments, palette, style
 from fnn.types import Array, NDArray
 
 if TYPE_CHECKING:
@@ -50,26 +50,18 @@ def paths(
     """
     arguments.named("paths", paths)
     lines = {k: arguments.numbers("paths", v, "steps", 2) for k, v in paths.items()}
-    low, high = np.broadcast_to(low, 2), np.broadcast_to(high, 2)
+    low, high = _corner("low", low), _corner("high", high)
     if not np.all(low < high):
         raise ValueError(f"high must be above low, got low={low} and high={high}")
     if minimum is not None:
         minimum = arguments.numbers("minimum", minimum, 2)
     sides = np.linspace(low, high, 200)
-    heights, levels = _contours(_heights(function, sides), log)
+    heights = _heights(function, sides)
     axes = style.current(axes)
-    ink = style.text_color()
-    shades = style.from_background(axes, "#585858" if style.is_dark(axes) else "#CCCCCC")
-    axes.contourf(*sides.T, heights, levels, cmap=shades)
-    contours: dict[str, Any] = {
-        "colors": [ink],
-        "linestyles": "solid",
-        "linewidths": 0.4,
-        "alpha": 0.4,
-    }
-    axes.contour(*sides.T, heights, levels, **contours)
+    _draw_hills(axes, sides, _from_minimum(heights) if log else heights)
+    ink = palette.text_color()
     for i, (name, line) in enumerate(lines.items()):
-        look = style.line_style(axes, i)
+        look = palette.line_style(axes, i)
         axes.plot(*line.T, **look, label=name)
         axes.plot(*line[-1], "o", color=look["color"], markersize=6)
     for start in {tuple(line[0]) for line in lines.values()}:
@@ -123,8 +115,9 @@ def surface(
     if not finite.size or (log and finite.min() <= 0):
         raise ValueError("losses must be finite, and above 0 where log=True")
     axes = style.current(axes)
-    levels = (np.geomspace if log else np.linspace)(finite.min(), finite.max(), 24)
-    norm = (LogNorm if log else Normalize)(finite.min(), finite.max())
+    limits = _limits(finite)
+    levels = (np.geomspace if log else np.linspace)(*limits, 24)
+    norm = (LogNorm if log else Normalize)(*limits)
     filled = axes.contourf(alphas, betas, losses.T, levels, cmap="viridis", norm=norm)
     axes.contour(filled, colors="white", linewidths=0.4, alpha=0.5)
     if min(alphas) <= 0 <= max(alphas) and min(betas) <= 0 <= max(betas):
@@ -148,11 +141,30 @@ def _heights(function: Callable[[Array], Array], sides: NDArray) -> NDArray:
     return heights
 
 
-def _contours(heights: NDArray, log: bool) -> tuple[NDArray, NDArray]:
-    """Return what to draw contours of, and their levels."""
-    if not log:
-        return heights, np.linspace(heights.min(), heights.max(), 20)
+def _from_minimum(heights: NDArray) -> NDArray:
+    """Return the logarithm of the height above the least one, cut off close to it."""
     depth = heights - heights.min()
-    smallest = np.percentile(depth, 1)
-    heights = np.log(np.maximum(depth, smallest))
-    return heights, np.linspace(heights.min(), heights.max(), 20)
+    above = depth[depth > 0]
+    return np.log(np.maximum(depth, np.percentile(above, 1) if above.size else 1.0))
+
+
+def _draw_hills(axes: "Axes", sides: NDArray, heights: NDArray) -> None:
+    """Draw contours, and shades from the background in the valleys to grey."""
+    levels = np.linspace(*_limits(heights), 20)
+    hill = "#585858" if palette.is_dark(axes) else "#CCCCCC"
+    shades = palette.from_background(axes, hill)
+    axes.contourf(*sides.T, heights, levels, cmap=shades)
+    look: dict[str, Any] = {"linestyles": "solid", "linewidths": 0.4, "alpha": 0.4}
+    axes.contour(*sides.T, heights, levels, colors=[palette.text_color()], **look)
+
+
+def _limits(values: NDArray) -> tuple[float, float]:
+    """Return the least and the largest value, a little apart if they are the same."""
+    low, high = values.min(), values.max()
+    return low, high if high > low else low + 1e-3 * (abs(low) or 1)
+
+
+def _corner(name: str, values: ArrayLike) -> NDArray:
+    """Return a corner, (2,), that may be one number for both axes."""
+    both = np.full(2, values) if np.ndim(values) == 0 else values
+    return arguments.numbers(name, both, 2)

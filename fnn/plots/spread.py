@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fnn import checks
-from fnn.plots import arguments, style
+from fnn.plots import arguments, palette, style
 from fnn.types import NDArray
 
 if TYPE_CHECKING:
@@ -41,14 +41,15 @@ def gradient_norms(
     axes = style.current(axes)
     edges = _edges(norms.max() or 1.0, clip)
     for i, part in enumerate((norms <= clip, norms > clip) if clip else (norms >= 0,)):
-        axes.hist(norms[part], list(edges), color=style.color(axes, i), alpha=0.7)
+        axes.hist(norms[part], list(edges), color=palette.color(axes, i), alpha=0.7)
     style.open_frame(axes)
     axes.set_xlabel("norm of an example's gradient")
     axes.set_ylabel("examples")
     axes.set_xlim(left=0)
     if clip is not None:
         label = f"clipped to {clip:g}: {np.mean(norms > clip):.0%}"
-        axes.axvline(clip, color=style.color(axes, 1), linestyle="--", label=label)
+        axes.axvline(clip, color=palette.color(axes, 1), linestyle="--", label=label)
+        axes.margins(y=0.18)  # room for the name
         style.name_lines(axes)
     return axes
 
@@ -83,9 +84,9 @@ def bars(
     axes = style.current(axes)
     for i, numbers in enumerate(rows.values()):
         mean, text = numbers.mean(), f" {numbers.mean():.3g}"
-        axes.barh(i, mean, color=style.color(axes, 0), alpha=0.7, height=0.6)
+        axes.barh(i, mean, color=palette.color(axes, 0), alpha=0.7, height=0.6)
         if len(numbers) > 1:
-            ink = style.text_color()
+            ink = palette.text_color()
             axes.plot(numbers, np.full(len(numbers), i), "o", color=ink, ms=3, alpha=0.6)
             text += f" ± {numbers.std(ddof=1):.1g}"
         end = max(numbers.max(), 0)
@@ -130,7 +131,7 @@ def band(
     if deviation.min() < 0:
         raise ValueError(f"deviation must be at least 0, got {checks.span(deviation)}")
     axes = style.current(axes)
-    color = style.color(axes, len(axes.lines))
+    color = palette.color(axes, len(axes.lines))
     axes.plot(x, mean, color=color, label=label)
     axes.fill_between(x, mean - deviation, mean + deviation, color=color, alpha=0.25, lw=0)
     style.open_frame(axes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from fnn import checks
-from fnn.plots import arguments, style
+from fnn.plots import arguments, palette, style
 from fnn.types import NDArray
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def parallel_coordinates(
     axes = style.current(axes)
     for i in np.argsort(worth, kind="stable"):
         _trial(axes, lines[i], thick=i == worth.argmax())
-    paper = {"facecolor": tuple(style.background(axes)), "alpha": 0.75, "lw": 0, "pad": 0.8}
+    paper = tuple(palette.background(axes))
+    box = {"facecolor": paper, "alpha": 0.75, "linewidth": 0, "pad": 0.8}
     for x, scale in enumerate(scales.values()):
-        axes.axvline(x, **style.pencil())
+        axes.axvline(x, **palette.pencil())
         for tick, label in zip(scale.ticks, scale.labels, strict=True):
-            axes.plot(x, tick, "_", color=style.text_color(), markersize=6, zorder=4)
-            text = axes.text(x + 0.04, tick, label, va="center", bbox=paper, zorder=5)
+            axes.plot(x, tick, "_", color=palette.text_color(), markersize=6, zorder=4)
+            text = axes.text(x + 0.04, tick, label, va="center", bbox=box, zorder=5)
             text.set_fontsize("small")
     axes.set_xticks(range(len(scales)), list(scales))
     axes.set_yticks([])
@@ -136,7 +137,7 @@ def _trial(axes: "Axes", heights: NDArray, thick: bool) -> None:
     x = np.concatenate([i + t for i in range(len(heights) - 1)])
     y = np.concatenate([a + (b - a) * t**2 * (3 - 2 * t) for a, b in pairwise(heights)])
     scored = np.isfinite(heights[-1])
-    color = style.sequential(axes)(heights[-1]) if scored else style.pencil()["color"]
+    color = palette.sequential(axes)(heights[-1]) if scored else palette.pencil()["color"]
     width, opacity = (3.5, 1.0) if thick else (1.4, 0.65)
     axes.plot(x, y, color=color, linewidth=width, alpha=opacity)
 
@@ -161,14 +162,14 @@ def _draw_cells(axes: "Axes", cells: NDArray, across: list[Any], along: list[Any
     axes.spines[:].set_visible(False)
     if cells.size <= 80:
         for i, j in np.argwhere(np.isfinite(cells)):
-            ink = style.readable_on(image.cmap(image.norm(cells[i, j])))
+            ink = palette.readable_on(image.cmap(image.norm(cells[i, j])))
             axes.text(j, i, f"{cells[i, j]:.3g}", ha="center", va="center", color=ink)
     return image
 
 
 def _draw_points(axes: "Axes", x: _Scale, y: _Scale, scores: NDArray) -> Any:
     """Draw a point for each trial."""
-    image = axes.scatter(x.places, y.places, c=scores, cmap=style.sequential(axes), s=60)
+    image = axes.scatter(x.places, y.places, c=scores, cmap=palette.sequential(axes), s=60)
     axes.set_xticks(x.ticks, x.labels)
     axes.set_yticks(y.ticks, y.labels)
     style.open_frame(axes)
