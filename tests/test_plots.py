@@ -518,11 +518,13 @@ def test_gradient_norms_tell_what_is_clipped():
 
 def test_bars():
     _, axes = plt.subplots()
-    plots.bars({"a": 0.5, "b": [0.7, 0.9]}, label="accuracy", axes=axes)
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.5, 0.8])
-    assert texts(axes) == [" 0.5", " 0.8 ± 0.1"]
+    values = {"a": 0.5, "b": [0.7, 0.9], "c": [0.7274, 0.7326], "d": [9, 15]}
+    plots.bars(values, label="accuracy", axes=axes)
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == pytest.approx([0.5, 0.8, 0.73, 12])
+    assert texts(axes) == ["0.5", "0.8 ± 0.1", "0.730 ± 0.004", "12 ± 4"]
     assert axes.lines[0].get_xdata().tolist() == [0.7, 0.9]
-    assert ticks(axes.get_yticklabels()) == ["a", "b"]
+    assert ticks(axes.get_yticklabels()) == ["a", "b", "c", "d"]
     assert axes.yaxis_inverted()
 
 

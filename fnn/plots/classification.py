@@ -119,7 +119,7 @@ def decision_regions(
             x[labels == i, 1],
             color=palette.color(axes, i),
             marker=MARKERS[i % len(MARKERS)],
-            s=22,
+            s=float(np.clip(4000 / len(x), 14, 60)),
             edgecolors=[tuple(palette.background(axes))],
             linewidths=0.6,
             label=names[i],

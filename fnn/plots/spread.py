@@ -83,14 +83,13 @@ def bars(
     }
     axes = style.current(axes)
     for i, numbers in enumerate(rows.values()):
-        mean, text = numbers.mean(), f" {numbers.mean():.3g}"
-        axes.barh(i, mean, color=palette.color(axes, 0), alpha=0.7, height=0.6)
+        axes.barh(i, numbers.mean(), color=palette.color(axes, 0), alpha=0.7, height=0.6)
         if len(numbers) > 1:
             ink = palette.text_color()
             axes.plot(numbers, np.full(len(numbers), i), "o", color=ink, ms=3, alpha=0.6)
-            text += f" ± {numbers.std(ddof=1):.1g}"
-        end = max(numbers.max(), 0)
-        axes.annotate(text, (end, i), (3, 0), textcoords="offset points", va="center")
+        end = (max(numbers.max(), 0), i)
+        text = _mean(numbers)
+        axes.annotate(text, end, (6, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     style.open_frame(axes)
@@ -138,6 +137,15 @@ def band(
     if label is not None:
         style.name_lines(axes)
     return axes
+
+
+def _mean(numbers: NDArray) -> str:
+    """Return the mean and the deviation, if there is one, to the first digit of it."""
+    mean, deviation = numbers.mean(), numbers.std(ddof=1) if len(numbers) > 1 else 0.0
+    if not deviation > 0:
+        return f"{mean:.3g}"
+    digits = max(0, -math.floor(math.log10(deviation)))
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
 def _edges(high: float, clip: float | None) -> NDArray:
