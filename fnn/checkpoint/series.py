@@ -28,7 +28,28 @@ class Restored(NamedTuple):
     metadata: dict[str, Any]
 
 
-class Checkpointer(Value):
+class Series(Value):
+    """What checkpointers of every kind are told: where, how many, when, and which."""
+
+    folder: str | PathLike[str]
+    keep: int | None = 3
+    every: int = 1
+    best: Best | None = None
+    asynchronous: bool = True
+
+    def __post_init__(self) -> None:
+        self._set(folder=fspath(self.folder))
+        self._set(every=checks.positive_integer("every", self.every))
+        if self.keep is not None:
+            self._set(keep=checks.positive_integer("keep", self.keep))
+        if self.best is not None and not _is_best(self.best):
+            raise ValueError(
+                f"best must be the name of a metric and 'min' or 'max', such as "
+                f"('val_loss', 'min'), got {self.best!r}"
+            )
+
+
+class Checkpointer(Series):
     """Keep the newest checkpoints of a run in a folder, and the best by a metric.
 
     Each is a file as `fnn.checkpoint.save` writes it, whose name says how many came before
@@ -68,23 +89,6 @@ class Checkpointer(Value):
         ({'w': Array([30., 30.], dtype=float32)}, {'epoch': 3})
         >>> folder.cleanup()
     """
-
-    folder: str | PathLike[str]
-    keep: int | None = 3
-    every: int = 1
-    best: Best | None = None
-    asynchronous: bool = True
-
-    def __post_init__(self) -> None:
-        self._set(folder=fspath(self.folder))
-        self._set(every=checks.positive_integer("every", self.every))
-        if self.keep is not None:
-            self._set(keep=checks.positive_integer("keep", self.keep))
-        if self.best is not None and not _is_best(self.best):
-            raise ValueError(
-                f"best must be the name of a metric and 'min' or 'max', such as "
-                f"('val_loss', 'min'), got {self.best!r}"
-            )
 
     def steps(self) -> tuple[int, ...]:
         """Return the steps of the checkpoints, in the order in which they were written."""

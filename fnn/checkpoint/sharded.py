@@ -1,34 +1,38 @@
 """Checkpoints of arrays that are spread over the devices of several processes."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from fnn import checks
 from fnn.checkpoint.leaves import data_of, generators_of, wrap
-from fnn.checkpoint.series import Restored
+from fnn.checkpoint.series import Restored, Series
+from fnn.checkpoint.writer import Best, check_ranked, due
 from fnn.tree import map_with_path
 from fnn.types import PyTree
-from fnn.values import Value
 
 
-class OrbaxCheckpointer(Value):
+class OrbaxCheckpointer(Series):
     """Keep the newest checkpoints of a run in a folder, each process writing its part.
 
     This is for arrays of which no process has the whole; `Checkpointer` is for all others.
-    It needs the extra `orbax`, whose format it writes, a folder per checkpoint.
+    It needs the extra `orbax`, whose format it writes, a folder per checkpoint, named by
+    its step. The newest is that of the largest step.
 
     Args:
         folder: Where the checkpoints are; all processes must see it.
         keep: How many of the newest are kept; None keeps all.
+        every: After how many steps it is time for another one, as `OrbaxWriter.due` says.
+        best: Of which metric the best checkpoint is kept too, and whether the `"min"` or
+            the `"max"` is the best: `("val_accuracy", "max")`.
+        asynchronous: Whether files are written in the background.
 
     Raises:
         ImportError: When used, if orbax-checkpoint is not installed.
-        ValueError: If `keep` is not a positive integer.
+        ValueError: If an argument is none of these.
 
     Example:
         >>> import tempfile
@@ -42,18 +46,23 @@ class OrbaxCheckpointer(Value):
         >>> folder.cleanup()
     """
 
-    folder: str | PathLike[str]
-    keep: int | None = 3
-
-    def __post_init__(self) -> None:
-        self._set(folder=fspath(self.folder))
-        if self.keep is not None:
-            self._set(keep=checks.positive_integer("keep", self.keep))
+    def steps(self) -> tuple[int, ...]:
+        """Return the steps of the checkpoints, in increasing order."""
+        with self._manager() as manager:
+            return tuple(map(int, manager.all_steps()))
 
     def latest(self) -> int | None:
         """Return the step of the newest checkpoint, or None if there is none."""
         with self._manager() as manager:
             step = manager.latest_step()
+        return None if step is None else int(step)
+
+    def best_step(self) -> int | None:
+        """Return the step of the best checkpoint, or None if none has the metric."""
+        if self.best is None:
+            raise ValueError("best_step needs best=(metric, 'min' or 'max')")
+        with self._manager() as manager:
+            step = manager.best_step()
         return None if step is None else int(step)
 
     def restore(self, template: PyTree, step: int | None = None) -> Restored:
@@ -90,8 +99,9 @@ class OrbaxCheckpointer(Value):
     def open(self) -> Iterator["OrbaxWriter"]:
         """Open the folder for writing; at the end, wait for what is being written."""
         with self._manager() as manager:
-            yield OrbaxWriter(manager)
-            manager.wait_until_finished()
+            writer = OrbaxWriter(manager, self.every, self.best)
+            yield writer
+            writer.wait()
 
     def _manager(self) -> Any:
         try:
@@ -100,15 +110,36 @@ class OrbaxCheckpointer(Value):
             raise ImportError(
                 "OrbaxCheckpointer needs orbax-checkpoint: pip install 'fnn[orbax]'"
             ) from error
-        options = ocp.CheckpointManagerOptions(max_to_keep=self.keep)
+        policies = ocp.checkpoint_managers
+        kept: list[Any] = [policies.LatestN(self.keep)]
+        ranking: dict[str, Any] = {}
+        if self.best is not None:
+            metric, direction = self.best
+            ranking = {"best_fn": lambda found: found[metric], "best_mode": direction}
+            best = policies.BestN(
+                get_metric_fn=ranking["best_fn"],
+                reverse=direction == "min",
+                n=1,
+                keep_checkpoints_without_metrics=False,
+            )
+            kept.append(best)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            enable_async_checkpointing=self.asynchronous,
+            **ranking,
+        )
         return ocp.CheckpointManager(Path(self.folder).resolve(), options=options)
 
 
 class OrbaxWriter:
     """Write checkpoints of a run; `OrbaxCheckpointer.open` makes one."""
 
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
+    def __init__(self, manager: Any, every: int, best: Best | None) -> None:
+        self._manager, self._every, self._best = manager, every, best
+
+    def due(self, step: int) -> bool:
+        """Return whether a multiple of `every` was reached since the newest checkpoint."""
+        return due(step, self._every, self._manager.latest_step() or 0)
 
     def save(
         self,
@@ -118,18 +149,41 @@ class OrbaxWriter:
         metrics: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a checkpoint in the background; every process must call this."""
+        """Write a checkpoint; every process must call this.
+
+        It waits for the one before it, if that is still being written.
+
+        Raises:
+            ValueError: If the step is not greater than that of the newest checkpoint, or
+                if there are metrics but not the one that says which is the best.
+        """
         from orbax.checkpoint import args
 
+        numbers = {name: float(value) for name, value in (metrics or {}).items()}
+        check_ranked(self._best, numbers)
         notes = {
             "generators": generators_of(tree),
-            "metrics": {name: float(value) for name, value in (metrics or {}).items()},
+            "metrics": numbers,
             "metadata": dict(metadata or {}),
         }
         parts = args.Composite(
             tree=args.StandardSave(data_of(tree)), metadata=args.JsonSave(notes)
         )
-        self._manager.save(step, args=parts)
+        self.wait()
+        newest = self._manager.latest_step()
+        if newest is not None and step <= newest:
+            raise ValueError(f"step must be more than the newest, {newest}, got {step}")
+        self._manager.save(step, args=parts, metrics=self._ranked(numbers))
+
+    def wait(self) -> None:
+        """Wait for what is being written; raise what happened to it."""
+        self._manager.wait_until_finished()
+
+    def _ranked(self, numbers: dict[str, float]) -> dict[str, float] | None:
+        """Return the metric that says which is the best; a NaN never is."""
+        metric = self._best[0] if self._best else ""
+        value = numbers.get(metric, math.nan)
+        return None if math.isnan(value) else {metric: value}
 
 
 def _place(spec: Any, leaf: Any) -> Any:

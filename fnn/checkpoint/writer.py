@@ -48,7 +48,7 @@ class Writer:
 
     def due(self, step: int) -> bool:
         """Return whether a multiple of `every` was reached since the newest checkpoint."""
-        return step % self._every == 0 or step // self._every > self._last // self._every
+        return due(step, self._every, self._last)
 
     def save(
         self,
@@ -101,10 +101,7 @@ class Writer:
     ) -> dict[str, str]:
         if step != 0:
             checks.positive_integer("step", step)
-        if self._best and metrics and self._best[0] not in metrics:
-            raise ValueError(
-                f"best is by {self._best[0]!r}, but the metrics are {sorted(metrics)}"
-            )
+        check_ranked(self._best, metrics)
         if reserved := {"step", "metrics"} & set(metadata):
             raise ValueError(f"the names {sorted(reserved)} in the metadata are reserved")
         numbers = {name: float(value) for name, value in metrics.items()}
@@ -127,6 +124,17 @@ class Writer:
         for file in files:
             if file not in kept:
                 file.path.unlink(missing_ok=True)
+
+
+def due(step: int, every: int, last: int) -> bool:
+    """Return whether a multiple of `every` was reached since the step `last`."""
+    return step % every == 0 or step // every > last // every
+
+
+def check_ranked(best: Best | None, metrics: Mapping[str, Any]) -> None:
+    """Raise if there are metrics, but not the one that says which is the best."""
+    if best and metrics and best[0] not in metrics:
+        raise ValueError(f"best is by {best[0]!r}, but the metrics are {sorted(metrics)}")
 
 
 def files_in(folder: Path) -> list[File]:
