@@ -1,18 +1,22 @@
-"""Train with checkpoints in a process of its own, which the test kills.
+"""Train with checkpoints in a process of its own, which the tests kill or interrupt.
 
-python tests/resumed_training.py CHECKPOINTS RESULT
+python tests/resumed_training.py CHECKPOINTS EVERY RESULT
+
+At the end of each epoch it prints its number.
 """
 
+import signal
 import sys
 
 import jax
 import numpy as np
 
 import fnn
+from fnn.checkpoint import Checkpointer
 from fnn.training import pieces, resumption
 
 
-def train(checkpoint: str | None) -> fnn.training.FitResult:
+def train(checkpoint: Checkpointer | None) -> fnn.training.FitResult:
     """Train a network with all that has a state: statistics, noise, moments, patience."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(230, 6)).astype("float32")
@@ -32,15 +36,23 @@ def train(checkpoint: str | None) -> fnn.training.FitResult:
         metrics={"accuracy": fnn.metrics.accuracy},
         early_stopping=fnn.EarlyStopping(30),
         checkpoint=checkpoint,
+        callbacks=[say],
         progress=False,
     )
+
+
+def say(end: fnn.training.EpochEnd) -> None:
+    sys.stdout.write(f"{end.epoch}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
     pieces.SECONDS_PER_PIECE = 0.01
     pieces.FIRST_PIECE = 2
     resumption.SECONDS_BETWEEN_SAVES = 0.0
-    result = train(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+    folder, every, path = sys.argv[1:]
+    result = train(Checkpointer(folder, every=int(every)))
     history = {k: jax.numpy.asarray(v) for k, v in result.history.items() if k != "seconds"}
     tree = {"params": result.params, "state": result.state, "history": history}
-    fnn.checkpoint.save(sys.argv[2], tree)
+    fnn.checkpoint.save(path, tree)

@@ -53,39 +53,79 @@ def newest(folder):
     return max((int(path.name[:6]) for path in folder.glob("0*.safetensors")), default=-1)
 
 
-@pytest.mark.slow
-def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path, capsys):
-    """By SIGKILL, some milliseconds after a random number of checkpoints."""
-    expected = resumed_training.train(None)
-    folder, result = tmp_path / "run", tmp_path / "result.safetensors"
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """Return the result of `resumed_training` that nothing happens to."""
+    return resumed_training.train(None)
+
+
+@pytest.fixture(scope="module")
+def start_training(tmp_path_factory):
+    """Return what starts `resumed_training` in a process; all share what is compiled."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
     cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    cache |= {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, resumed_training.__file__, str(folder), str(result)]
+    environment = os.environ | cache | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+
+    def start(*arguments):
+        command = [sys.executable, resumed_training.__file__, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environment, stdout=pipe, text=True)
+
+    return start
+
+
+def assert_stored(path, expected):
+    """Check that the file holds what training gave."""
+    stored = fnn.checkpoint.load(path)
+    chex.assert_trees_all_equal(stored["params"], expected.params)
+    chex.assert_trees_all_equal(stored["state"], expected.state)
+    for name in expected.history:
+        if name != "seconds":
+            column = np.float32(expected.history[name])
+            np.testing.assert_array_equal(stored["history"][name], column)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_bits(
+    tmp_path, capsys, start_training, uninterrupted
+):
+    """By SIGKILL, some milliseconds after a random number of checkpoints."""
+    folder, result = tmp_path / "run", tmp_path / "result.safetensors"
     rng, kills, leftovers = random.Random(0), 0, 0
     while not result.exists():
         assert kills < 60
         enough = newest(folder) + rng.randint(1, 16)
-        process = subprocess.Popen(command, env=os.environ | cache)
-        while process.poll() is None and newest(folder) < enough:
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.02))
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        assert process.wait() in (0, -signal.SIGKILL)
+        with start_training(folder, 1, result) as process:
+            while process.poll() is None and newest(folder) < enough:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.02))
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+        assert process.returncode in (0, -signal.SIGKILL)
         leftovers += len(list(folder.glob(".*.tmp")))
     with capsys.disabled():
         sys.stdout.write(f"\nkilled {kills} times, {leftovers} while writing a file\n")
     assert kills >= 5
-    names = [name for name in expected.history if name != "seconds"]
-    stored = fnn.checkpoint.load(result)
-    assert len(expected.history["loss"]) == 40
-    chex.assert_trees_all_equal(stored["params"], expected.params)
-    chex.assert_trees_all_equal(stored["state"], expected.state)
-    for name in names:
-        column = np.float32(expected.history[name])
-        np.testing.assert_array_equal(stored["history"][name], column)
+    assert len(uninterrupted.history["loss"]) == 40
+    assert_stored(result, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a process")
+def test_interrupt_saves_what_was_trained(tmp_path, start_training, uninterrupted):
+    """Without an interrupt, nothing is saved before step 1,000,000."""
+    folder, result = tmp_path / "run", tmp_path / "result.safetensors"
+    with start_training(folder, 1_000_000, result) as process:
+        assert "4\n" in process.stdout
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    checkpointer = Checkpointer(folder, every=1_000_000)
+    (steps,) = checkpointer.steps()
+    assert 5 * 17 <= steps < 40 * 17
+    rows = len(fnn.checkpoint.load(result)["history"]["loss"])
+    assert 0 <= steps - 17 * rows <= 17  # 17 where the interrupt was in the callback
+    assert_same(resumed_training.train(checkpointer), uninterrupted)
 
 
 class StopError(Exception):

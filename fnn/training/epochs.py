@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 
@@ -36,6 +36,12 @@ class Position(NamedTuple):
     stop: bool = False
 
 
+class Save(Protocol):
+    """Saves a position, if it is time for it or `now` says so."""
+
+    def __call__(self, position: Position, *, now: bool = False) -> None: ...
+
+
 @dataclasses.dataclass
 class Training:
     """Epochs from a position on; `run` changes `position`, and nothing else is changed."""
@@ -48,7 +54,7 @@ class Training:
     early_stopping: EarlyStopping | None
     callbacks: Sequence[Callback]
     display: Display
-    save: Callable[[Position], None]
+    save: Save
 
     def run(self) -> Trouble | None:
         """Train to the end, or until something stops it; return what went wrong."""
@@ -68,6 +74,7 @@ class Training:
         except KeyboardInterrupt:
             steps = int(self.position.carry.train_state.step)
             self.display.say(f"interrupted: returning what was trained in {steps} steps")
+            self.save(self.position, now=True)
         return None
 
     def _advance(self, piece: Piece, seconds: float) -> None:
@@ -88,18 +95,17 @@ class Training:
             value = row[self.early_stopping.metric]
             stopping = self.early_stopping.update(stopping, value, train_state[:2])
             stop = bool(stopping.stop)
+        self.display.epoch(epoch, row, float(carry.examples))
+        end = EpochEnd(epoch, int(train_state.step), dict(row), *train_state[:2])
+        stops = [callback(end) is True for callback in self.callbacks]
+        # Only now: an interrupt before it leaves the end of the epoch to come again.
         self.position = Position(
             start(train_state, carry.totals),
             stopping,
             epoch + 1,
             rows=(*self.position.rows, row),
-            stop=stop,
+            stop=stop or any(stops),
         )
-        self.display.epoch(epoch, row, float(carry.examples))
-        end = EpochEnd(epoch, int(train_state.step), dict(row), *train_state[:2])
-        stops = [callback(end) is True for callback in self.callbacks]
-        if any(stops):
-            self.position = self.position._replace(stop=True)
         self.save(self.position)
 
     def _row(self, carry: Carry) -> Figures:

@@ -82,7 +82,7 @@ def fit(
 
     With `checkpoint`, training that was killed goes on where it was when `fit` is called
     again with the same arguments, in the middle of an epoch too, and ends with the same
-    bits as if nothing had happened.
+    bits as if nothing had happened. An interrupt saves what was trained before it returns.
 
     Args:
         model: For one example.
@@ -111,7 +111,7 @@ def fit(
         callbacks: Functions that are called with an `EpochEnd` after every epoch; training
             stops where one returns True. After a kill, an epoch may come twice.
         checkpoint: A folder, or a `fnn.checkpoint.Checkpointer` of one, where training is
-            saved after every epoch and, in long epochs, every half minute.
+            saved after every epoch, at an interrupt and, in long epochs, every half minute.
         mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; batches are
             split among those along its axis `data`.
         sharding: How the parameters lie on the mesh: on every device by default,

@@ -4,15 +4,15 @@ import contextlib
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 
 from fnn.checkpoint import Checkpointer, save
 from fnn.checkpoint.writer import Writer
-from fnn.training.epochs import Position
+from fnn.training.epochs import Position, Save
 from fnn.training.loop import Carry
 from fnn.training.step import TrainState
 from fnn.types import Key, PyTree
@@ -20,8 +20,6 @@ from fnn.values import show
 
 LAST_GOOD = "last_good.safetensors"
 SECONDS_BETWEEN_SAVES = 30.0
-
-Save: TypeAlias = Callable[[Position], None]
 
 
 @contextlib.contextmanager
@@ -44,7 +42,7 @@ def resumable(
         OSError: If the folder can't be written to.
     """
     if checkpointer is None:
-        yield start, lambda _: None
+        yield start, _save_nothing
         return
     expected = {name: _text(value) for name, value in described.items()}
     expected["key"] = str(jax.random.key_data(key))
@@ -70,14 +68,14 @@ class _Saver:
         self.writer, self.expected = writer, expected
         self.saved = time.monotonic()
 
-    def save(self, position: Position) -> None:
-        """Save a position: after an epoch, or half a minute after the last one."""
+    def save(self, position: Position, *, now: bool = False) -> None:
+        """Save a position: now, after an epoch, or half a minute after the last one."""
         step, ended = int(position.carry.train_state.step), position.step == 0
         late = time.monotonic() - self.saved >= SECONDS_BETWEEN_SAVES
-        if not self.writer.due(step) or not (ended or late):
+        if not (now or (self.writer.due(step) and (ended or late))):
             return
         self.warn_of_failure()
-        metrics = position.rows[-1] if ended else {}
+        metrics = position.rows[-1] if ended and position.rows else {}
         metadata = {**self.expected, **_plain(position)}
         try:
             self.writer.save(step, _arrays(position), metrics=metrics, metadata=metadata)
@@ -92,6 +90,10 @@ class _Saver:
             _warn(failure)
         elif failure is not None:
             raise failure
+
+
+def _save_nothing(position: Position, *, now: bool = False) -> None:
+    """Do nothing, as there is no folder."""
 
 
 def _restore(
