@@ -4,7 +4,7 @@
 
 Each way of taking a step of Adam has the same batch and parameters; the ways run
 interleaved in one process, and the times are medians. The memory is XLA's own account,
-`fnn.training.memory_report`, of the temporaries of the step. `--small` leaves out
+`fnn.memory_report`, of the temporaries of the step. `--small` leaves out
 ResNet-20, and shrinks the MLP.
 """
 
@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from fnn.training import memory_report
 
 OPTIMIZER = fnn.optimizers.Adam(1e-3)
 
@@ -57,7 +56,7 @@ def measure(
         params, state = jax.jit(model.init)(jax.random.key(0), x[0])
         key = jax.random.key(1)
         train_state = fnn.TrainState.create(params, state, OPTIMIZER, key=key)
-        memory[name] = memory_report(step, train_state, (x, y)).temporaries / 2**20
+        memory[name] = fnn.memory_report(step, train_state, (x, y)).temporaries / 2**20
         calls[name] = functools.partial(step, train_state, (x, y))
         jax.block_until_ready(calls[name]())
     seconds: dict[str, list[float]] = {name: [] for name in calls}

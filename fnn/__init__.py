@@ -59,6 +59,7 @@ from fnn.training import TrainState as TrainState
 from fnn.training import evaluate as evaluate
 from fnn.training import fit as fit
 from fnn.training import make_step as make_step
+from fnn.training import memory_report as memory_report
 from fnn.training import supervised as supervised
 from fnn.values import Value as Value
 

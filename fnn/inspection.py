@@ -46,6 +46,8 @@ class Summary(NamedTuple):
 def summary(model: Layer, x: PyTree) -> Summary:
     """Describe a model layer by layer, for one example, without computing anything.
 
+    What a step of training takes in memory, `fnn.memory_report` says.
+
     Args:
         model: Any layer. What a combinator holds is listed; what another layer calls
             inside counts as part of that layer. What `Repeat` holds is listed once, with

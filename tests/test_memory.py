@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from fnn import losses, optimizers
-from fnn.training import memory_report
+from fnn import losses, memory_report, optimizers
 
 MODEL = fnn.Sequential(fnn.Dense(32), fnn.BatchNorm(), jnp.tanh, fnn.Dense(8))
 ADAM = optimizers.Adam(0.1)

@@ -59,7 +59,7 @@ def memory_report(
         >>> train_state = fnn.TrainState.create(params, state, adam, key=jax.random.key(1))
         >>> objective = fnn.supervised(model, fnn.losses.squared_error)
         >>> step = jax.jit(fnn.make_step(objective, adam), donate_argnums=0)
-        >>> report = fnn.training.memory_report(step, train_state, (x, y))
+        >>> report = fnn.memory_report(step, train_state, (x, y))
         >>> report.parameters == fnn.tree.nbytes(params), report.batch
         (True, 262144)
         >>> print(str(report).splitlines()[0])
