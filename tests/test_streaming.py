@@ -93,7 +93,18 @@ class Loader:
         return 4
 
 
-@pytest.mark.parametrize("data", [Loader, lambda: batches_of], ids=["loader", "function"])
+class OfUnknownLength(Loader):
+    """As PyTorch's over a stream, and TensorFlow's data sets."""
+
+    def __len__(self):
+        raise TypeError("the length is unknown")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [Loader, OfUnknownLength, lambda: batches_of],
+    ids=["loader", "of unknown length", "function"],
+)
 def test_batches_are_trained_on_as_they_come(data):
     result = fit(data())
     chex.assert_trees_all_close(result.params, own_loop(3), rtol=1e-6, atol=1e-7)

@@ -91,8 +91,10 @@ def fit(
         data: Inputs and targets, (x, y), each an array or a pytree of arrays with a leading
             axis over the examples. Or `fnn.data.Streamed(x, y)`, which is read piece by
             piece. Or an iterable of batches `(x, y)` or `(x, y, weights)`, such as a
-            PyTorch `DataLoader`, one pass being an epoch; or a function from the number of
-            an epoch, from 0, to one. Batches are read ahead in a thread.
+            PyTorch `DataLoader`, a Grain or a TensorFlow data set, one pass being an
+            epoch; or a function from the number of an epoch, from 0, to one. Batches are
+            read ahead in a thread. Worker processes must not be forked, as JAX has
+            threads: give PyTorch's `multiprocessing_context="forkserver"`.
         key: A typed key; initial values, orders and all noise are made from it.
         epochs: How often every example is used.
         batch_size: How many examples make a step: 1 for stochastic gradient descent, all

@@ -2,6 +2,7 @@
 
 import abc
 import itertools
+import operator
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -128,7 +129,7 @@ class Loader(Source):
                 f"data is an iterator, {data!r}, which can be read once; for {epochs} "
                 f"epochs give an iterable, or a function of the epoch's number"
             )
-        self.length = len(data) if hasattr(data, "__len__") else None
+        self.length = operator.length_hint(data) or None  # 0 where it is unknown
         first = next(passes, None)
         if first is None:
             raise ValueError(f"data gives no batch: {data!r}")
