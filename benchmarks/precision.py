@@ -1,18 +1,18 @@
 """Accumulation, rematerialization and mixed precision: time and memory of a step.
 
-    python -m benchmarks.precision [--rounds 7] [--small]
+    python -m benchmarks.precision [--rounds 7] [--networks mlp resnet20] [--small]
 
 Each way of taking a step of Adam has the same batch and parameters; the ways run
 interleaved in one process, and the times are medians. The memory is XLA's own account,
-`fnn.memory_report`, of the temporaries of the step. `--small` leaves out
-ResNet-20, and shrinks the MLP.
+`fnn.memory_report`, of the temporaries of the step. `--small` shrinks
+the networks.
 """
 
 import argparse
 import functools
 import statistics
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ import numpy as np
 
 import fnn
 
+NETWORKS = ("mlp", "resnet20")
 OPTIMIZER = fnn.optimizers.Adam(1e-3)
 
 
@@ -34,12 +35,19 @@ def deep_mlp(width: int, depth: int, remat: bool = False) -> fnn.Layer:
     return fnn.Sequential(fnn.Dense(width), fnn.Repeat(block, depth), fnn.Dense(10))
 
 
-def ways(model: fnn.Layer, remat: fnn.Layer | None) -> dict[str, tuple[fnn.Layer, int]]:
+def resnet(depth: int, remat: bool = False) -> fnn.Layer:
+    """Return the residual network for CIFAR, each block of it computed again on request."""
+    layers = fnn.models.resnet_cifar(depth).layers
+    if not remat:
+        return fnn.Sequential(*layers)
+    blocks = (fnn.Remat(x) if isinstance(x, fnn.Residual) else x for x in layers)
+    return fnn.Sequential(*blocks)
+
+
+def ways(model: fnn.Layer, remat: fnn.Layer) -> dict[str, tuple[fnn.Layer, int]]:
     """Return a model, and into how many microbatches to split, by name."""
     found = {f"accumulate {n}": (model, n) for n in (1, 2, 4, 8)}
-    if remat is not None:
-        found["Remat"] = remat, 1
-    return found | {"MixedPrecision": (fnn.MixedPrecision(model), 1)}
+    return found | {"Remat": (remat, 1), "MixedPrecision": (fnn.MixedPrecision(model), 1)}
 
 
 def measure(
@@ -80,26 +88,27 @@ def show(title: str, figures: dict[str, tuple[float, float]]) -> None:
         )
 
 
-def main(rounds: int = 7, small: bool = False) -> dict[str, dict[str, tuple[float, float]]]:
-    """Measure, print and return the figures of each network."""
+def main(networks: Sequence[str] = NETWORKS, rounds: int = 7, small: bool = False) -> None:
+    """Measure each network, and print the figures."""
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, {rounds} rounds")
-    width, depth, batch = (32, 4, 64) if small else (256, 24, 1024)
-    mlp = ways(deep_mlp(width, depth), deep_mlp(width, depth, remat=True))
-    results = {}
-
-    def run(title: str, models: dict[str, Any], shape: tuple[int, ...]) -> None:
-        results[title] = measure(models, shape, rounds)
-        show(title, results[title])
-
-    run(f"MLP, {depth} blocks of {width}, batch {batch}", mlp, (batch, width))
-    if not small:
-        run("ResNet-20, batch 64", ways(fnn.models.resnet_cifar(20), None), (64, 32, 32, 3))
-    return results
+    for name in networks:
+        if name == "mlp":
+            width, depth, batch = (32, 4, 64) if small else (256, 24, 1024)
+            build: Callable[..., fnn.Layer] = functools.partial(deep_mlp, width)
+            shape: tuple[int, ...] = (batch, width)
+            title = f"MLP, {depth} blocks of {width}, batch {batch}"
+        else:
+            depth, batch = (8, 8) if small else (20, 64)
+            build, shape = resnet, (batch, 32, 32, 3)
+            title = f"ResNet-{depth}, batch {batch}"
+        models = ways(build(depth), build(depth, remat=True))
+        show(title, measure(models, shape, rounds))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
-    main(arguments.rounds, arguments.small)
+    main(arguments.networks, arguments.rounds, arguments.small)
