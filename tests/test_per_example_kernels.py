@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts.per_example import NETWORKS, draw, one_by_one
+from contracts.answers import one_by_one
+from contracts.per_example import NETWORKS, draw
 
 from fnn import per_example
 

@@ -11,6 +11,7 @@ from contracts.cancelling import CASES, cancelling
 from fnn import per_example
 from fnn.per_example import norms
 
+gram = jax.jit(norms.gram)
 SHAPES = [(1, 1, 3, 4), (2, 1, 3, 1), (1, 5, 4, 3), (3, 2, 1, 5), (2, 6, 3, 3)]
 
 
@@ -40,7 +41,7 @@ def test_gram_form_is_within_its_bound(case, dtype):
         length = np.linalg.norm(a64 - mean, axis=1) + np.linalg.norm(mean)
         scale = np.sum(length * np.linalg.norm(g64, axis=1)) ** 2
         (_, t, d), p = a.shape, g.shape[-1]
-        squared = float(jax.jit(norms.gram)(a, g))
+        squared = float(gram(a, g))
         assert squared >= 0
         assert abs(squared - true) <= (t + d + p + 8) * 2.0**-24 * scale
         if case in ("common mean", "large mean") and dtype == "float32":
@@ -49,20 +50,26 @@ def test_gram_form_is_within_its_bound(case, dtype):
 
 def test_gram_form_without_centring_would_fail():
     """The case is one: the plain Gram form is off by more than a hundredth."""
-    a, g = (x[0] for x in factors("common mean", 0, "float32", t=256, d=64, p=64))
-    plain = float(jnp.sum((a @ a.T) * (g @ g.T)))
+    a, g = (
+        np.asarray(x)[0] for x in factors("common mean", 0, "float32", t=256, d=64, p=64)
+    )
+    plain = float(jax.jit(lambda a, g: jnp.sum((a @ a.T) * (g @ g.T)))(a, g))
     true = np.sum((np.asarray(a, np.float64).T @ np.asarray(g, np.float64)) ** 2)
     assert abs(plain / true - 1) > 1e-2
-    np.testing.assert_allclose(norms.gram(a[None], g[None]), true, rtol=1e-3)
+    np.testing.assert_allclose(gram(a[None], g[None]), true, rtol=1e-3)
 
 
 def test_mean_of_the_gradients_is_the_gradient_of_the_mean():
     def loss(w, x):
         return jnp.sum(jnp.tanh(x @ w))
 
-    w, x = jnp.ones((3, 2)), jnp.linspace(0, 1, 12).reshape(4, 3)
-    ordinary = jax.grad(lambda w: jnp.mean(jax.vmap(loss, (None, 0))(w, x)))(w)
-    mean = per_example.gradients(loss)(w, x).mean()
+    @jax.jit
+    def both(w, x):
+        ordinary = jax.grad(lambda w: jnp.mean(jax.vmap(loss, (None, 0))(w, x)))(w)
+        return ordinary, per_example.gradients(loss)(w, x).mean()
+
+    x = np.linspace(0, 1, 12, dtype=np.float32).reshape(4, 3)
+    ordinary, mean = both(np.ones((3, 2), np.float32), x)
     np.testing.assert_allclose(mean, ordinary, rtol=1e-6)
 
 

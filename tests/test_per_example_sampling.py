@@ -26,8 +26,9 @@ def test_drawn_and_weighted_examples_have_the_mean_of_all(norms, smoothing):
         np.testing.assert_allclose(p, expected, rtol=1e-12)
 
 
+@jax.jit
 def sampled(norms, smoothing):
-    return per_example.importance_sampling(jnp.asarray(norms), smoothing=smoothing)
+    return per_example.importance_sampling(norms, smoothing=smoothing)
 
 
 def test_norms_give_the_least_variance():

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts.per_example import NETWORKS, draw, one_by_one
+from contracts.answers import one_by_one
+from contracts.per_example import NETWORKS, draw
 
 import fnn
 from fnn import per_example
@@ -45,9 +46,14 @@ def test_noise_scale_is_unbiased():
 def test_noise_scale_of_each_parameter_adds_up():
     row = NETWORKS["mlp"]
     params, batch = draw(row, jnp.float32)
-    g = per_example.gradients(row.loss)(params, *batch)
-    each = per_example.gradient_noise_scale(g, per_leaf=True)
-    whole = per_example.gradient_noise_scale(g)
+
+    @jax.jit
+    def scales(params, *batch):
+        g = per_example.gradients(row.loss)(params, *batch)
+        each = per_example.gradient_noise_scale(g, per_leaf=True)
+        return each, per_example.gradient_noise_scale(g)
+
+    each, whole = scales(params, *batch)
     for name in ("noise", "signal"):
         total = sum(float(getattr(each[leaf], name)) for leaf in params)
         np.testing.assert_allclose(total, getattr(whole, name), rtol=1e-4)

@@ -1,5 +1,7 @@
 """Layers computed in fewer bits, or in less memory."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,11 @@ MODEL = fnn.Sequential(BLOCK, fnn.LayerNorm(), BLOCK, fnn.Dense(2))
 
 def key(seed=0):
     return jax.random.key(seed)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def initialized(layer, x):
+    return layer.init(key(), x)
 
 
 def dtypes(tree):
@@ -69,16 +76,21 @@ def test_integers_go_in_as_they_are():
 @pytest.mark.parametrize("wrap", [fnn.MixedPrecision, fnn.Remat])
 def test_wrapping_renames_nothing_and_draws_the_same(wrap):
     x = example((4,))
-    plain = MODEL.init(key(), x)
-    chex.assert_trees_all_equal(wrap(MODEL).init(key(), x), plain)
+    plain = initialized(MODEL, x)
+    chex.assert_trees_all_equal(initialized(wrap(MODEL), x), plain)
     inside = fnn.Sequential(wrap(BLOCK), fnn.LayerNorm(), wrap(BLOCK), wrap(fnn.Dense(2)))
-    chex.assert_trees_all_equal(inside.init(key(), x), plain)
+    chex.assert_trees_all_equal(initialized(inside, x), plain)
     relu = fnn.Sequential(fnn.Dense(4), wrap(jax.nn.relu))
     assert [row.path for row in fnn.summary(relu, x).rows] == ["dense_0", "relu_0"]
     params, state = plain
-    y, _ = MODEL.apply(params, state, x, key=key(1), train=True)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def trained(model):
+        return model.apply(params, state, x, key=key(1), train=True)[0]
+
+    y = trained(MODEL)
     for model in (wrap(MODEL), inside):
-        again, _ = model.apply(params, state, x, key=key(1), train=True)
+        again = trained(model)
         # Another mask would change whole entries.
         np.testing.assert_allclose(again, y, rtol=0.03, atol=0.03)
 
@@ -141,18 +153,25 @@ def test_mixed_precision_trains_as_float32_does(place):
 def test_per_example_gradients_are_those_of_each_example(wrap):
     model = fnn.Sequential(wrap(fnn.Sequential(fnn.Dense(5), jnp.tanh)), fnn.Dense(2))
     xs, ys = example((6, 4)), jnp.arange(6) % 2
-    params, _ = model.init(key(), xs[0])
+    params, _ = jax.jit(model.init)(key(), xs[0])
 
     def loss(params, x, y):
         return losses.softmax_cross_entropy(model(params, x), y)
 
-    found = per_example.gradients(loss)(params, xs, ys)
-    norms = [
-        fnn.tree.norm(jax.grad(loss)(params, x, y)) for x, y in zip(xs, ys, strict=True)
-    ]
-    np.testing.assert_allclose(found.norms(), norms, rtol=1e-2)
-    mean = jax.grad(lambda p: jnp.mean(jax.vmap(loss, (None, 0, 0))(p, xs, ys)))(params)
-    chex.assert_trees_all_close(found.mean(), mean, rtol=2e-2, atol=2e-3)
+    @jax.jit
+    def ask(params):
+        found = per_example.gradients(loss)(params, xs, ys)
+        return found.norms(), found.mean()
+
+    @jax.jit
+    def gradient_of_mean(params):
+        return jax.grad(lambda p: jnp.mean(jax.vmap(loss, (None, 0, 0))(p, xs, ys)))(params)
+
+    norms, mean = ask(params)
+    norm = jax.jit(lambda *args: fnn.tree.norm(jax.grad(loss)(*args)))
+    each = [norm(params, *one) for one in zip(np.asarray(xs), np.asarray(ys), strict=True)]
+    np.testing.assert_allclose(norms, each, rtol=1e-2)
+    chex.assert_trees_all_close(mean, gradient_of_mean(params), rtol=2e-2, atol=2e-3)
 
 
 def train_step(model, x, **options):
@@ -163,20 +182,16 @@ def train_step(model, x, **options):
     return jax.jit(step).lower(train_state, (x, x)).compile(), train_state
 
 
-@pytest.mark.parametrize("policy", [None, "dots_saveable"])
-def test_remat_changes_neither_outputs_nor_gradients(policy):
+def test_remat_changes_neither_outputs_nor_gradients():
     """Dropout inside: with another mask in the backward pass the gradients would differ."""
     x = example((8, 4))
     block = fnn.Sequential(fnn.Dense(4), fnn.BatchNorm(), jnp.tanh, fnn.Dropout(0.5))
     compiled, train_state = train_step(fnn.Sequential(*[block] * 3), x)
-    remat = fnn.Sequential(*[fnn.Remat(block, policy)] * 3)
-    again, _ = train_step(remat, x)
-    chex.assert_trees_all_close(
-        again(train_state, (x, x))[0].params,
-        compiled(train_state, (x, x))[0].params,
-        rtol=1e-5,
-        atol=1e-7,
-    )
+    expected = compiled(train_state, (x, x))[0].params
+    for policy in (None, "dots_saveable"):
+        again, _ = train_step(fnn.Sequential(*[fnn.Remat(block, policy)] * 3), x)
+        found = again(train_state, (x, x))[0].params
+        chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_remat_saves_temporaries():

@@ -1,5 +1,7 @@
 """All that per-example gradients are asked, answered by a loop over single examples."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,27 @@ from fnn import per_example
 QUICK = {"xla_backend_optimization_level": 0}  # to compile, not to run
 
 
+def on_host(x):
+    """Return an array whose rows are taken without a compilation, unless it is of keys."""
+    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+
+
+@functools.cache
+def compiled_gradient(loss):
+    return jax.jit(jax.grad(loss))
+
+
+def one_by_one(loss, params, batch):
+    """Return the gradients of one example after the other."""
+    examples = zip(*map(on_host, batch), strict=True)
+    return [compiled_gradient(loss)(params, *example) for example in examples]
+
+
 def loop(loss, params, batch):
     """Return the losses, and the gradients as trees with a leading axis, one by one."""
     gradient = jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)
-    results = [gradient(params, *example) for example in zip(*batch, strict=True)]
+    examples = zip(*map(on_host, batch), strict=True)
+    results = [gradient(params, *example) for example in examples]
     losses, grads = zip(*results, strict=True)
     return np.stack(losses), jax.tree.map(lambda *g: np.stack(g).astype(np.float64), *grads)
 

@@ -45,12 +45,6 @@ def draw(row, dtype=jnp.float64, seed=0):
     return params, tuple(map(one, row.batch))
 
 
-def one_by_one(loss, params, batch):
-    """Return the gradients of one example after the other."""
-    gradient = jax.jit(jax.grad(loss))
-    return [gradient(params, *example) for example in zip(*batch, strict=True)]
-
-
 def mlp(p, x, y):
     h = jnp.tanh(x @ p["w1"] + p["b1"])
     return jnp.sum((h @ p["w2"] - y) ** 2) + jnp.sum(lax.stop_gradient(p["frozen"]))
