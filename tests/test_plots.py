@@ -594,6 +594,14 @@ BAD = {
         r"columns of one length above 0, got \{'a': 1, 'b': 2, 'c': 1\}",
     ),
     "histograms": (lambda: plots.histograms({"a": []}), "values must be real numbers"),
+    "influence, images": (
+        lambda: plots.influence(np.ones((2, 64)), [1.0, 2.0], [0, 1]),
+        r"images must be \(examples, height, width\) .* got float64\[2,64\]",
+    ),
+    "misclassified, images": (
+        lambda: plots.misclassified(255 * np.eye(4)[None], [0], [1]),
+        "images must be from 0 to 1, got 0.0 to 255.0",
+    ),
     "influence": (lambda: plots.influence(IMAGES, [1.0], LABELS), "as many examples"),
     "learning_curve": (lambda: plots.learning_curve({"loss": 1.0}), "loss of the history"),
     "learning_curves": (lambda: plots.learning_curves({"a": HISTORY}, "b"), "one of"),

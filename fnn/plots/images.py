@@ -94,7 +94,7 @@ def misclassified(
         axes: Where to draw.
 
     Raises:
-        ValueError: If the lengths differ.
+        ValueError: If the lengths differ, or the images have another shape or other values.
 
     Example:
         >>> images, labels = jax.numpy.zeros((3, 8, 8, 1)), jax.numpy.array([1, 2, 3])
@@ -102,7 +102,8 @@ def misclassified(
         >>> fnn.plots.misclassified(images, labels, predictions).get_title()
         '1 of 3 misclassified, label → prediction'
     """
-    images, labels, predictions = map(np.asarray, (images, labels, predictions))
+    images = _pictures(images)
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
     checks.leading_length(
         {"images": images, "labels": labels, "predictions": predictions},
         "misclassified",
@@ -143,7 +144,7 @@ def influence(
         axes: Where to draw.
 
     Raises:
-        ValueError: If the lengths differ.
+        ValueError: If the lengths differ, or the images have another shape or other values.
 
     Example:
         >>> images, labels = jax.numpy.zeros((4, 8, 8)), jax.numpy.array([1, 7, 1, 3])
@@ -151,7 +152,7 @@ def influence(
         >>> axes.texts[0].get_text().split()
         ['1', '+0.5']
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = _pictures(images), np.asarray(labels)
     scores = arguments.numbers("scores", scores, "examples")
     checks.leading_length(
         {"images": images, "scores": scores, "labels": labels}, "influence"
@@ -171,6 +172,19 @@ def influence(
         )
     _frame_thumbnails(axes, 2, count, height=1.8)
     return axes
+
+
+def _pictures(images: ArrayLike) -> NDArray:
+    """Return images that can be shown, (examples, height, width[, 3])."""
+    pictures = np.asarray(images)
+    if pictures.ndim not in (3, 4) or pictures.shape[3:] not in ((), (1,), (3,)):
+        raise ValueError(
+            f"images must be (examples, height, width) with no, 1 or 3 channels, "
+            f"got {checks.describe(pictures)}"
+        )
+    checks.values_between(pictures, 0, 1, "images", slack=1e-3)
+    pictures = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
+    return pictures.astype(np.float64)
 
 
 def _mosaic(tiles: NDArray, columns: int | None) -> NDArray:
@@ -211,7 +225,7 @@ def _thumbnail(
     """Draw a small image with a text below it."""
     left, top = 1.2 * column, height * row
     place = (left, left + 1, top + 1, top)
-    axes.imshow(image.squeeze(), cmap=palette.grey(axes), vmin=0, vmax=1, extent=place)
+    axes.imshow(image, cmap=palette.grey(axes), vmin=0, vmax=1, extent=place)
     axes.text(left + 0.5, top + 1.05, text, ha="center", va="top")
 
 
