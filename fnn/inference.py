@@ -12,6 +12,7 @@ from fnn import checks
 from fnn.data.streaming import prefetched
 from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
+from fnn.platforms import tracing_for
 from fnn.sharding import Layout
 from fnn.types import Params, PyTree, State
 
@@ -91,7 +92,8 @@ def export(
         state: Its state; `{}` for one that holds none.
         x: One example, or its `jax.ShapeDtypeStruct`.
         platforms: Where the program can run: some of `"cpu"`, `"cuda"`, `"rocm"` and
-            `"tpu"`; by default, where it is exported.
+            `"tpu"`; by default, where it is exported. Of several, layers take the forms
+            that are fastest where it is exported, if that is one of them.
 
     Raises:
         TypeError: If `x` is no array.
@@ -114,7 +116,11 @@ def export(
     def call(x: PyTree) -> PyTree:
         return batched(model).apply(params, state, x)[0]
 
-    return jax_export.export(call, platforms=platforms)(arguments)
+    exporter = jax_export.export(call, platforms=platforms)
+    if platforms is None or jax.default_backend() in platforms:
+        return exporter(arguments)
+    with tracing_for(platforms[0]):
+        return exporter(arguments)
 
 
 def _batches(

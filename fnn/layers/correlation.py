@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from fnn.layers.windows import Window, span
+from fnn.platforms import target
 from fnn.types import Array, wide
 
 Form: TypeAlias = Literal["native", "ordered", "patches", "shifts"]
@@ -44,8 +45,8 @@ def convolve(
 
 
 def fastest(kernel: Array, groups: int) -> Form:
-    """Return the form that trains fastest on the backend, by `benchmarks`."""
-    if jax.default_backend() != "cpu":
+    """Return the form that trains fastest on the platform, by `benchmarks`."""
+    if target() != "cpu":
         return "native"
     if groups > 1:
         return "shifts" if kernel.shape[-2] == 1 else "patches"

@@ -17,6 +17,7 @@ from fnn.per_example.norms import Cost
 from fnn.per_example.parts import Formed, Outer, Part
 from fnn.per_example.products import STATIC
 from fnn.per_example.views import Place
+from fnn.platforms import target
 from fnn.types import Array, Shape, wide
 
 # Patches of a convolution that stay in the caches of a CPU are multiplied faster, and it
@@ -99,7 +100,7 @@ class Leaf:
         if not self.parts:
             return jnp.zeros((self.count, *self.shape), self.wide)
         patches = sum(p.patches() for p in self.parts if isinstance(p, Outer))
-        cpu = jax.default_backend() == "cpu"
+        cpu = target() == "cpu"
         most = min(self.budget, CACHED_BYTES) if cpu else self.budget
         block = blocks.size(self.count, self._itemsize * patches, most)
         return self._over(Leaf._one_dense, block)

@@ -1,5 +1,6 @@
 """Where everything that training holds lies on a mesh."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -130,6 +131,10 @@ class Layout(Value):
     def place_everywhere(self, values: PyTree) -> PyTree:
         """Return `values` with a copy of each leaf on every device."""
         return jax.device_put(values, self.everywhere)
+
+    def tracing(self) -> contextlib.AbstractContextManager[Any]:
+        """Let what is traced inside be made for the platform of the mesh."""
+        return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
 
     def check_divides(self, examples: int, what: str) -> None:
         """Raise unless every device gets as many of some examples as any other."""

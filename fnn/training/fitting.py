@@ -1,5 +1,6 @@
 """`fit`: train a model, from the data to the best parameters."""
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -289,7 +290,9 @@ def _prepare(
     """Trace the step once; return what runs it, and the specs of what it reports."""
     trace = jax.make_jaxpr(step, return_shape=True)
     jaxpr, (_, reported) = trace(train_state, source.batch)
-    return Runner(step, choose_loop(jaxpr.jaxpr), order_key), reported
+    with step.layout.tracing() if step.layout else contextlib.nullcontext():
+        loop = choose_loop(jaxpr.jaxpr)
+    return Runner(step, loop, order_key), reported
 
 
 def _result(position: Position, trouble: Trouble | None) -> FitResult:

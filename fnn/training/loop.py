@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from fnn import tree
 from fnn.data.shuffling import permutation
+from fnn.platforms import target
 from fnn.training.step import Step, TrainState
 from fnn.types import Array, Key, PyTree
 
@@ -105,7 +106,7 @@ def examples_of(batch: tuple[PyTree, ...]) -> Array:
 
 def choose_loop(jaxpr: Any) -> Loop:
     """Return the fastest loop for a step with this jaxpr."""
-    if jax.default_backend() != "cpu":
+    if target() != "cpu":
         return whole_loop
     return host_loop if _has_convolution(jaxpr) else compiled_loop
 

@@ -75,6 +75,15 @@ class Step(Value):
         self, train_state: TrainState, batch: PyTree
     ) -> tuple[TrainState, dict[str, Array]]:
         """Return the state after one step, and the metrics of the batch before it."""
+        if self.layout is None:
+            return self._take(train_state, batch)
+        with self.layout.tracing():
+            train_state, metrics = self._take(train_state, batch)
+            return self.layout.constrain(train_state, train_state.params), metrics
+
+    def _take(
+        self, train_state: TrainState, batch: PyTree
+    ) -> tuple[TrainState, dict[str, Array]]:
         params, state, opt_state, key, step = train_state
         frozen = frozen_mask(self.optimizer, params)
         gradient = self._gradient(current_loss_scale(opt_state), frozen)
@@ -82,10 +91,7 @@ class Step(Value):
         grads, (state, metrics) = gradient(params, state, batch, step_key)
         updates, opt_state = self.optimizer.update(grads, opt_state, params)
         params = apply_updates(params, updates)
-        train_state = TrainState(params, state, opt_state, key, step + 1)
-        if self.layout is not None:
-            train_state = self.layout.constrain(train_state, params)
-        return train_state, metrics
+        return TrainState(params, state, opt_state, key, step + 1), metrics
 
     def _gradient(self, loss_scale: Array | None, frozen: PyTree) -> Gradient:
         """Return what computes the gradients that the optimizer asks for."""
