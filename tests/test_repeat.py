@@ -1,5 +1,7 @@
 """Repeat: one layer scanned over depth is the same as its copies in a row."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -66,13 +68,14 @@ def test_copies_are_initialized_as_the_layer_with_keys_of_their_own():
 def test_state_is_stacked_over_depth_and_unbatched(train):
     block = fnn.Residual(fnn.Sequential(fnn.Dense(4), BatchNorm(), jax.nn.relu))
     model, xs = fnn.batched(Repeat(block, 3)), example((6, 4))
-    params, state = model.init(key(), xs)
+    params, state = jax.jit(model.init)(key(), xs)
     ys, new = jax.jit(lambda p, s: model.apply(p, s, xs, train=train))(params, state)
     assert new["layer"]["branch"]["batch_norm_0"]["mean"].shape == (3, 4)
     assert jax.tree.structure(new) == jax.tree.structure(state)
     unrolled = fnn.batched(fnn.Sequential(*[block] * 3))
     parts = unstacked(params, 3), unstacked(state, 3)
-    expected, parts = unrolled.apply(*parts, xs, train=train)
+    apply = jax.jit(functools.partial(unrolled.apply, train=train))
+    expected, parts = apply(*parts, xs)
     chex.assert_trees_all_close(ys, expected, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(unstacked(new, 3), parts, rtol=1e-5, atol=1e-6)
     with pytest.raises(TypeError, match="holds state"):
