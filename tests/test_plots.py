@@ -516,6 +516,16 @@ def test_gradient_norms_tell_what_is_clipped():
     assert sum(bar.get_height() for bar in axes.patches) == 5
 
 
+@pytest.mark.parametrize("clip", [None, 1e-9, 1e9])
+def test_gradient_norms_far_from_their_limit(clip):
+    _, axes = plt.subplots()
+    plots.gradient_norms([0.0, 0.5, 1.0], clip=clip, axes=axes)
+    assert len(axes.patches) == 2 * 40
+    heights = [bar.get_height() for bar in axes.patches]
+    clipped = 2 if clip == 1e-9 else 0
+    assert (sum(heights[:40]), sum(heights[40:])) == (3 - clipped, clipped)
+
+
 def test_bars():
     _, axes = plt.subplots()
     values = {"a": 0.5, "b": [0.7, 0.9], "c": [0.7274, 0.7326], "d": [9, 15]}

@@ -39,9 +39,11 @@ def gradient_norms(
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be above 0, got {clip}")
     axes = style.current(axes)
-    edges = _edges(norms.max() or 1.0, clip)
-    for i, part in enumerate((norms <= clip, norms > clip) if clip else (norms >= 0,)):
-        axes.hist(norms[part], list(edges), color=palette.color(axes, i), alpha=0.7)
+    limit = np.inf if clip is None else clip
+    parts = [norms[norms <= limit], norms[norms > limit]]
+    colors = [palette.color(axes, i) for i in range(2)]
+    edges = list(_edges(norms.max() or 1.0, limit))
+    axes.hist(parts, edges, stacked=True, color=colors, alpha=0.7)
     style.open_frame(axes)
     axes.set_xlabel("norm of an example's gradient")
     axes.set_ylabel("examples")
@@ -148,9 +150,9 @@ def _mean(numbers: NDArray) -> str:
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-def _edges(high: float, clip: float | None) -> NDArray:
-    """Return the edges of about 40 bins from 0 to `high`, one edge being `clip`."""
+def _edges(high: float, limit: float) -> NDArray:
+    """Return edges of 40 bins or some more, one being the limit if it is not too low."""
     width = high / 40
-    if clip is not None and clip < high:
-        width = clip / math.ceil(clip / width)
+    if width / 4 < limit < high:
+        width = limit / math.ceil(limit / width)
     return width * np.arange(math.ceil(high / width) + 1)
