@@ -85,7 +85,7 @@ def load(
     Args:
         path: Of the file.
         template: A pytree of the structure, shapes and dtypes that are expected, made of
-            arrays, `jax.ShapeDtypeStruct`s, or both. In place of a NumPy array comes a
+            arrays, `jax.ShapeDtypeStruct`, or both. In place of a NumPy array comes a
             NumPy array, in place of any other leaf a JAX array, on the devices of that
             leaf. Without a template, NumPy arrays and typed keys come in nested dicts,
             whose names are the parts of the stored names between slashes.

@@ -69,7 +69,7 @@ class OrbaxCheckpointer(Series):
         """Read the newest checkpoint, or that of a step.
 
         Args:
-            template: Arrays or `jax.ShapeDtypeStruct`s, on whose devices the values come,
+            template: Arrays or `jax.ShapeDtypeStruct`, on whose devices the values come,
                 however they were spread when they were saved.
             step: Of the checkpoint; by default it is the newest.
 

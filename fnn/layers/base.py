@@ -59,7 +59,7 @@ class Layer(Value):
                 shapes and dtypes are looked at.
 
         Returns:
-            Parameters and state: nested dicts with arrays as leaves.
+            Parameters and state, which are nested dicts with arrays as leaves.
         """
         return {}, {}
 

@@ -22,7 +22,7 @@ def confusion_matrix(predictions: Array, labels: Array, classes: int) -> Array:
         classes: Their number.
 
     Returns:
-        C, int32, (classes, classes): a row for each true class, a column for each
+        C, int32, (classes, classes), with a row for each true class and a column for each
         predicted one. A pair out of range whose value can't be seen is not counted.
 
     Raises:

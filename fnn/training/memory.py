@@ -40,7 +40,7 @@ def memory_report(
 
     Args:
         step: What `make_step` makes, or that under `jax.jit`, with donation or without.
-        train_state: The state before the step, or `jax.ShapeDtypeStruct`s of its arrays.
+        train_state: The state before the step, or the `jax.ShapeDtypeStruct` of each array.
         batch: A batch, or the same of it.
 
     Returns:

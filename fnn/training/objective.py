@@ -119,9 +119,9 @@ class Supervised(Value):
             key: A typed key.
 
         Returns:
-            The gradient, a tree like the parameters, and the pair of state and metrics:
-            means over the examples that count, NaN if none does, the share of those
-            `"clipped"`, and the mean norm of their gradients.
+            The gradient, a tree like the parameters, and the pair of state and metrics.
+            These are means over the examples that count, NaN if none does, the share of
+            those `"clipped"`, and the mean norm of their gradients.
 
         Raises:
             TypeError: If the weights are not booleans.
