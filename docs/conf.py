@@ -1,4 +1,4 @@
-"""Configuration of Sphinx: `sphinx-build -W --keep-going -n docs docs/_build`."""
+"""Configuration of Sphinx: `python -m sphinx -W --keep-going -n docs build/docs`."""
 
 import re
 
@@ -16,7 +16,6 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_design",
 ]
-exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 

@@ -2,13 +2,12 @@
 
 import re
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.image
 import pytest
+from pages import ROOT, python_blocks, run
 
-ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
 README = (ROOT / "README.md").read_text()
@@ -18,33 +17,13 @@ def test_code_of_the_readme_runs_in_order(capsys, tmp_path, monkeypatch):
     """The blocks share a namespace, as they would in a notebook."""
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        if "model.init(key, x)" in block:  # the protocol, in general terms
-            continue
-        exec(compile(block, "README.md", "exec"), namespace)
+    run(ROOT / "README.md", python_blocks(ROOT / "README.md"), namespace)
     printed = capsys.readouterr().out
     assert "(64, 128)" in printed
     assert "(359, 10)" in printed
     accuracy = float(re.search(r"'accuracy': ([0-9.]+)", printed)[1])
     assert accuracy > 0.95
     assert namespace["train_state"].step == 45
-    assert 3 < len(namespace["result"].history["val_loss"]) < 100
-    assert len(list((tmp_path / "checkpoints").glob("*.safetensors"))) == 3
-
-
-def test_readme_shows_the_error_that_users_get():
-    import jax
-    import jax.numpy as jnp
-
-    import fnn
-
-    model = fnn.Sequential(fnn.Flatten(), fnn.Dense(128))
-    params, _ = model.init(jax.random.key(0), jnp.zeros((8, 8, 1)))
-    with pytest.raises(ValueError, match="initialized") as error:
-        model(params, jnp.zeros((32, 8, 8, 1)))
-    shown = re.search(r"```text\nValueError: (.*?)```", README, re.DOTALL)[1]
-    message = f"{error.value} {' '.join(error.value.__notes__)}"
-    assert shown.split() == message.split()
 
 
 def test_readme_is_of_thirty_lines():
