@@ -53,6 +53,21 @@ def test_exported_thing_is_documented_with_an_example(name):
     assert doc.splitlines()[0].endswith((".", ":")), f"{name}: one line, with a full stop"
 
 
+def test_public_methods_are_documented():
+    """By themselves, or by the class whose protocol they follow."""
+    described = (inspect.isfunction, inspect.isdatadescriptor, inspect.ismethoddescriptor)
+    bare = [
+        f"{name}.{attribute}"
+        for name, thing in PUBLIC.items()
+        if inspect.isclass(thing)
+        for attribute, value in vars(thing).items()
+        if not attribute.startswith("_")
+        and any(is_kind(value) for is_kind in described)
+        and not inspect.getdoc(getattr(thing, attribute))
+    ]
+    assert bare == []
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_module_is_documented(module):
     assert module.__doc__
