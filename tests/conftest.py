@@ -23,6 +23,7 @@ QUICK = {
         "activation_contract",
         "augmentation",
         "convolution",
+        "docs",
         "layer_contract",
         "loss_contract",
         "losses",
