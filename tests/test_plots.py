@@ -215,6 +215,15 @@ def test_learning_curves_are_named_in_the_order_of_their_ends():
     assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
 
 
+def test_few_decades_have_plain_numbers():
+    _, axes = plt.subplots()
+    plots.learning_curves({"a": {"loss": [1.0, 0.1, 0.03]}}, log=True, axes=axes)
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    shown = [t for t in ticks(axes.get_yticklabels()) if low <= float(t) <= high]
+    assert shown == ["0.05", "0.1", "0.2", "0.5", "1"]
+
+
 def test_a_single_epoch_is_a_point():
     _, axes = plt.subplots()
     history = {"loss": [1.0], "val_loss": [2.0]}

@@ -82,7 +82,7 @@ def learning_curves(
     if any(curves.values()):
         axes.plot([], [], color=palette.text_color(), linestyle=BROKEN, label="validation")
     if log:
-        axes.set_yscale("log")
+        style.make_logarithmic(axes)
     _label_epochs(axes, name)
     style.name_lines(axes)
     return axes

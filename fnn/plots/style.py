@@ -35,6 +35,18 @@ def open_frame(axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
+def make_logarithmic(axes: "Axes") -> None:
+    """Make heights logarithmic, with plain numbers at the ticks over few decades."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high / low < 1000:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def scale_bar(
     axes: "Axes",
     image: Any,
