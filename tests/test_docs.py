@@ -69,6 +69,14 @@ def known(name):
     return True
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
+def test_links_lead_somewhere(name):
+    """Those of the site are checked when it is built."""
+    page = ROOT / name
+    links = re.findall(r"(?:\]\(|src=\")(?!https?:|#)([^)#\"\s]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize(
     "page",
     [*PAGES, ROOT / "README.md", ROOT / "examples" / "README.md"],
