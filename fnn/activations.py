@@ -79,6 +79,10 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     Source: Maas et al. 2013, "Rectifier nonlinearities improve neural network acoustic
     models".
 
+    Args:
+        x: Of any shape.
+        negative_slope: The slope below 0.
+
     Example:
         >>> leaky_relu(jax.numpy.array([-2.0, 2.0]), 0.1)
         Array([-0.2,  2. ], dtype=float32)
@@ -92,6 +96,10 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     Source: Clevert et al. 2016, "Fast and accurate deep network learning by exponential
     linear units".
 
+    Args:
+        x: Of any shape.
+        alpha: α, above 0; -α is what large negative x come to.
+
     Example:
         >>> elu(jax.numpy.array([-1e9, 2.0]), 0.5)
         Array([-0.5,  2. ], dtype=float32)
@@ -103,6 +111,10 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     """Return x where x > 0, else α (exp(x / α) - 1). Range (-α, ∞).
 
     Source: Barron 2017, "Continuously differentiable exponential linear units".
+
+    Args:
+        x: Of any shape.
+        alpha: α, above 0; -α is what large negative x come to.
 
     Example:
         >>> celu(jax.numpy.array([-1e9, 2.0]), 0.5)
@@ -238,6 +250,10 @@ def log_sigmoid(x: Array) -> Array:
 def softmax(x: Array, axis: int = -1) -> Array:
     """Return exp(xᵢ) / Σⱼ exp(xⱼ) along one axis. Range (0, 1), the sum being 1.
 
+    Args:
+        x: Logits, of any shape.
+        axis: The axis of the classes.
+
     Example:
         >>> softmax(jax.numpy.zeros(4))
         Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
@@ -247,6 +263,10 @@ def softmax(x: Array, axis: int = -1) -> Array:
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """Return xᵢ - log Σⱼ exp(xⱼ) along one axis. Range (-∞, 0).
+
+    Args:
+        x: Logits, of any shape.
+        axis: The axis of the classes.
 
     Example:
         >>> log_softmax(jax.numpy.zeros(1))

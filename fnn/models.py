@@ -28,6 +28,9 @@ def perceptron(outputs: int = 1) -> Sequential:
 
     Source: Rosenblatt 1958, "The perceptron".
 
+    Args:
+        outputs: The number of outputs, each 0 or 1.
+
     Example:
         >>> fnn.models.perceptron()
         fnn.Sequential(
@@ -42,6 +45,9 @@ def perceptron(outputs: int = 1) -> Sequential:
 def linear_regression(outputs: int = 1) -> Sequential:
     """Make linear regression: y = x W + b, to be trained with `squared_error`.
 
+    Args:
+        outputs: The number of outputs.
+
     Example:
         >>> fnn.models.linear_regression()
         fnn.Sequential(fnn.Flatten(), fnn.Dense(1))
@@ -54,6 +60,9 @@ def logistic_regression(classes: int = 2) -> Sequential:
 
     Two classes have one logit, for `binary_cross_entropy`; more have one each, for
     `softmax_cross_entropy`.
+
+    Args:
+        classes: Their number.
 
     Raises:
         ValueError: If there are less than two classes.
@@ -98,6 +107,10 @@ def lenet(classes: int = 10, activation: Activation = relu) -> Sequential:
 
     Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition".
 
+    Args:
+        classes: The number of logits.
+        activation: After every layer but the last.
+
     Example:
         >>> model = fnn.models.lenet()
         >>> fnn.summary(model, jax.ShapeDtypeStruct((28, 28, 1), "float32")).parameters
@@ -127,6 +140,11 @@ def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Seque
     Three stages of `width`, 2 `width` and 4 `width` features, for 32x32 images.
 
     Source: Simonyan & Zisserman 2015, "Very deep convolutional networks".
+
+    Args:
+        classes: The number of logits.
+        width: The number of features of the first stage.
+        dropout: The rate of dropout before the last layer.
 
     Example:
         >>> model = fnn.models.vgg_small()

@@ -53,6 +53,18 @@ def test_exported_thing_is_documented_with_an_example(name):
     assert doc.splitlines()[0].endswith((".", ":")), f"{name}: one line, with a full stop"
 
 
+def test_what_may_be_left_out_is_explained():
+    """A function with optional arguments says what its arguments are."""
+    bare = [
+        name
+        for name, thing in PUBLIC.items()
+        if inspect.isfunction(thing) and "Args:" not in thing.__doc__
+        for parameter in inspect.signature(thing).parameters.values()
+        if parameter.default is not parameter.empty
+    ]
+    assert bare == []
+
+
 def test_public_methods_are_documented():
     """By themselves, or by the class whose protocol they follow."""
     described = (inspect.isfunction, inspect.isdatadescriptor, inspect.ismethoddescriptor)

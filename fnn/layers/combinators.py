@@ -294,6 +294,10 @@ class Batched(Layer):
 def batched(layer: LayerLike, axis_name: str = "batch") -> Batched:
     """Return the same layer over a leading batch axis.
 
+    Args:
+        layer: A layer or a plain callable, for one example.
+        axis_name: The name of the batch axis inside the layer.
+
     Example:
         >>> model = fnn.Dense(2)
         >>> params, state = model.init(jax.random.key(0), jax.numpy.ones(3))

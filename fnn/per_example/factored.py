@@ -32,6 +32,10 @@ class FactoredGradients:
     is not computed. It is a pytree: it crosses `jit`, `vmap` and `scan`. Statistics are
     computed in float32 where the parameters are narrower.
 
+    Attributes:
+        losses: Of the examples, (B,).
+        aux: What else the loss returned, each leaf with a leading axis of examples.
+
     Example:
         >>> loss = lambda w, x, y: 0.5 * (w @ x - y) ** 2  # gᵢ = (w·xᵢ - yᵢ) xᵢ
         >>> x, y = jax.numpy.array([[3.0, 4.0], [1.0, 0.0]]), jax.numpy.array([1.0, 2.0])
