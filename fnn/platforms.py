@@ -1,10 +1,12 @@
-"""For which platform a program is made, which need not be the one that makes it."""
+"""Where programs run, and where arrays lie: on which platform, on whose devices."""
 
 import contextlib
 from collections.abc import Iterator
 
 import jax
 from jax.sharding import AbstractDevice, AbstractMesh
+
+from fnn.types import PyTree
 
 
 def target() -> str:
@@ -14,6 +16,14 @@ def target() -> str:
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
+
+
+def place(values: PyTree, shardings: PyTree) -> PyTree:
+    """Return values that every process has, with each leaf where it is to lie."""
+    if jax.process_count() == 1:
+        return jax.device_put(values, shardings)
+    # `device_put` does not take keys to devices of other processes.
+    return jax.jit(lambda leaves: leaves, out_shardings=shardings)(values)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fnn"
 
 FLOORS = [
-    {"types", "values", "platforms"},
-    {"checks"},
+    {"types", "values"},
+    {"checks", "platforms"},
     {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
     {"layers.base", "layers.combinators", "regularizers", "checkpoint", "sharding"},
     {"layers", "optimizers", "per_example"},

@@ -12,6 +12,7 @@ from jax.dtypes import canonicalize_dtype
 from fnn import checks, tree
 from fnn.checkpoint.errors import CorruptedError
 from fnn.checkpoint.safetensors import CODES, METADATA
+from fnn.platforms import place
 from fnn.types import NDArray, PyTree
 
 SHOWN = 20
@@ -72,7 +73,7 @@ def restore_leaf(leaf: Any, array: NDArray, generator: str | None) -> Any:
     sharding = getattr(leaf, "sharding", None)
     # What was committed to no device may be used beside arrays on any.
     floating = isinstance(leaf, jax.Array) and not leaf.committed
-    return value if sharding is None or floating else jax.device_put(value, sharding)
+    return value if sharding is None or floating else place(value, sharding)
 
 
 def wrap(data: Any, generator: str | None) -> Any:

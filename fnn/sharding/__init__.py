@@ -6,6 +6,7 @@ inserts the communication. A step that is right on one device is right on many.
 
 from fnn.sharding.layout import Layout as Layout
 from fnn.sharding.meshes import make_mesh as make_mesh
+from fnn.sharding.processes import start_processes as start_processes
 from fnn.sharding.strategies import ByPath as ByPath
 from fnn.sharding.strategies import FullySharded as FullySharded
 from fnn.sharding.strategies import Replicated as Replicated

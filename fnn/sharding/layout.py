@@ -7,9 +7,10 @@ import jax
 import numpy as np
 
 from fnn import checks, tree
+from fnn.platforms import place
 from fnn.sharding.meshes import DATA, check_mesh, size_of
 from fnn.sharding.strategies import Replicated, Strategy
-from fnn.types import PyTree
+from fnn.types import NDArray, PyTree
 from fnn.values import Value
 
 
@@ -101,7 +102,7 @@ class Layout(Value):
 
     def place(self, values: PyTree, params: PyTree) -> PyTree:
         """Return `values` with each leaf where `shardings` says."""
-        return jax.device_put(values, self.shardings(values, params))
+        return place(values, self.shardings(values, params))
 
     def place_batch(self, batch: PyTree) -> PyTree:
         """Return a batch, split along `data`.
@@ -128,9 +129,18 @@ class Layout(Value):
             batch,
         )
 
+    def rows_of_process(self, examples: int) -> NDArray:
+        """Return which rows of a batch of so many examples lie on this process's devices.
+
+        Of a batch that a loader reads, a process needs these alone, in this order.
+        """
+        numbers = np.arange(examples)
+        parts = self.batch.addressable_devices_indices_map((examples,)).values()
+        return np.unique(np.concatenate([numbers[part] for part in parts]))
+
     def place_everywhere(self, values: PyTree) -> PyTree:
         """Return `values` with a copy of each leaf on every device."""
-        return jax.device_put(values, self.everywhere)
+        return place(values, jax.tree.map(lambda _: self.everywhere, values))
 
     def tracing(self) -> contextlib.AbstractContextManager[Any]:
         """Let what is traced inside be made for the platform of the mesh."""

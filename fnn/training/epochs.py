@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import jax
 
 from fnn.optimizers.base import current_learning_rate, skipped_steps
+from fnn.sharding.processes import agreed
 from fnn.training.early_stopping import EarlyStopping, StoppingState
 from fnn.training.history import Callback, EpochEnd, Figures
 from fnn.training.loop import Carry, start
@@ -72,6 +73,8 @@ class Training:
                         self._advance(piece, time.perf_counter() - before)
                 self._finish_epoch(before)
         except KeyboardInterrupt:
+            if jax.process_count() > 1:  # the others have not heard it
+                raise
             steps = int(self.position.carry.train_state.step)
             self.display.say(f"interrupted: returning what was trained in {steps} steps")
             self.save(self.position, now=True)
@@ -104,7 +107,7 @@ class Training:
             stopping,
             epoch + 1,
             rows=(*self.position.rows, row),
-            stop=stop or any(stops),
+            stop=stop or agreed(any(stops)),
         )
         self.save(self.position)
 

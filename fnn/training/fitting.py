@@ -15,6 +15,7 @@ from fnn import checks
 from fnn.checkpoint import Checkpointer
 from fnn.layers.base import Layer
 from fnn.sharding import Layout, Replicated, Strategy
+from fnn.sharding.processes import is_first
 from fnn.training.accumulation import check_divisible
 from fnn.training.early_stopping import EarlyStopping
 from fnn.training.epochs import Position, Training
@@ -198,7 +199,7 @@ def fit(
         "data": source,
     }
     with (
-        make_display(progress, epochs, source.steps) as display,
+        make_display(progress and is_first(), epochs, source.steps) as display,
         resumable(checkpoint, described, key, position) as (position, save),
     ):
         training = Training(

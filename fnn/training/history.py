@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fnn.sharding.processes import is_first
 from fnn.types import NDArray, Params, State
 from fnn.values import Value
 
@@ -120,6 +121,8 @@ class LogToFile(Value):
             raise ValueError(f"path must end in .jsonl, got {self.path!r}")
 
     def __call__(self, end: EpochEnd) -> None:
+        if not is_first():
+            return
         row = {"epoch": end.epoch, "step": end.step} | end.figures
         with Path(self.path).open("a") as file:
             file.write(f"{json.dumps(row)}\n")
@@ -144,6 +147,8 @@ class TensorBoard(Value):
         self._set(folder=str(self.folder))
 
     def __call__(self, end: EpochEnd) -> None:
+        if not is_first():
+            return
         writer = _writer(self.folder)
         for name, value in end.figures.items():
             writer.add_scalar(name, value, end.epoch)

@@ -40,7 +40,8 @@ class Piece(NamedTuple):
 class Runner:
     """What takes the steps: the step, its loop, and how many make a piece.
 
-    On the CPU that is as many as take half a second.
+    On the CPU that is as many as take half a second; but several processes must take
+    equally many.
     """
 
     step: Step
@@ -112,7 +113,8 @@ class Runner:
         began = time.perf_counter()
         after = jax.block_until_ready(taken(steps))
         seconds = time.perf_counter() - began
-        self.pace = max(1, int(steps * SECONDS_PER_PIECE / seconds))
+        if jax.process_count() == 1:
+            self.pace = max(1, int(steps * SECONDS_PER_PIECE / seconds))
         bad = int(after.bad_step)
         bad = bad if bad < 0 else base + bad
 

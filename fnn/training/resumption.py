@@ -12,6 +12,7 @@ import jax
 
 from fnn.checkpoint import Checkpointer, save
 from fnn.checkpoint.writer import Writer
+from fnn.sharding.processes import agreed, gathered, is_first
 from fnn.training.epochs import Position, Save
 from fnn.training.loop import Carry
 from fnn.training.step import TrainState
@@ -46,7 +47,7 @@ def resumable(
         return
     expected = {name: _text(value) for name, value in described.items()}
     expected["key"] = str(jax.random.key_data(key))
-    with checkpointer.open() as writer:
+    with checkpointer.open() if is_first() else contextlib.nullcontext() as writer:
         saver = _Saver(writer, expected)
         if checkpointer.latest() is not None:
             start = _restore(checkpointer, start, expected)
@@ -57,14 +58,19 @@ def resumable(
 def save_good(checkpointer: Checkpointer, train_state: TrainState) -> str:
     """Write parameters and state to a file of their own, and return its path."""
     path = Path(checkpointer.folder) / LAST_GOOD
-    save(path, {"params": train_state.params, "state": train_state.state})
+    good = gathered({"params": train_state.params, "state": train_state.state})
+    if is_first():
+        save(path, good)
     return str(path)
 
 
 class _Saver:
-    """Saves positions; training goes on where that fails, as it may succeed later."""
+    """Saves positions; training goes on where that fails, as it may succeed later.
 
-    def __init__(self, writer: Writer, expected: Mapping[str, str]) -> None:
+    Of several processes the first alone has a writer.
+    """
+
+    def __init__(self, writer: Writer | None, expected: Mapping[str, str]) -> None:
         self.writer, self.expected = writer, expected
         self.saved = time.monotonic()
 
@@ -72,20 +78,24 @@ class _Saver:
         """Save a position: now, after an epoch, or half a minute after the last one."""
         step, ended = int(position.carry.train_state.step), position.step == 0
         late = time.monotonic() - self.saved >= SECONDS_BETWEEN_SAVES
-        if not (now or (self.writer.due(step) and (ended or late))):
+        due = self.writer is not None and self.writer.due(step) and (ended or late)
+        if not agreed(now or due):
+            return
+        arrays = gathered(_arrays(position))
+        if self.writer is None:
             return
         self.warn_of_failure()
         metrics = position.rows[-1] if ended and position.rows else {}
         metadata = {**self.expected, **_plain(position)}
         try:
-            self.writer.save(step, _arrays(position), metrics=metrics, metadata=metadata)
+            self.writer.save(step, arrays, metrics=metrics, metadata=metadata)
         except OSError as error:
             _warn(error)
         self.saved = time.monotonic()
 
     def warn_of_failure(self) -> None:
         """Wait for what is being written in the background, and warn if that failed."""
-        failure = self.writer.failure()
+        failure = None if self.writer is None else self.writer.failure()
         if isinstance(failure, OSError):
             _warn(failure)
         elif failure is not None:

@@ -1,0 +1,141 @@
+"""Several processes that train as one: start-up, and what they must agree on."""
+
+import os
+import socket
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from fnn import checks
+from fnn.types import PyTree
+
+PAUSE = 0.5  # seconds between two attempts to reach the coordinator
+
+
+def start_processes(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    *,
+    timeout: int = 300,
+    heartbeat: int = 30,
+) -> None:
+    """Join this process with others, whose devices JAX then sees as its own.
+
+    Call it first of all, in every process, with the same program. On Slurm, on TPU
+    virtual machines and under Open MPI no arguments are needed; elsewhere, as under
+    Kubernetes, give the first three. When one process dies, the others end too, within
+    about `heartbeat` seconds.
+
+    Args:
+        coordinator: `"host:port"` of process 0, with a port that is free there.
+        processes: How many there are.
+        process: Which one this is, from 0.
+        timeout: Seconds to wait for the others.
+        heartbeat: Seconds without a sign of life after which a process counts as dead.
+
+    Raises:
+        ValueError: If only some of the first three are given, if one of them is not valid,
+            or if none is and the environment does not tell them.
+        ConnectionError: If the coordinator can't be reached in time.
+        RuntimeError: If JAX has computed already, or the others do not come in time.
+
+    Example:
+        >>> fnn.sharding.start_processes("10.0.0.1:1234", processes=2)
+        Traceback (most recent call last):
+        ...
+        ValueError: give all of coordinator, processes and process, or none of them; got
+            '10.0.0.1:1234', 2 and None
+    """
+    given = (coordinator, processes, process)
+    if None in given and given != (None, None, None):
+        raise ValueError(
+            f"give all of coordinator, processes and process, or none of them; got "
+            f"{coordinator!r}, {processes!r} and {process!r}"
+        )
+    if coordinator is not None:
+        _check(coordinator, processes, process)
+        if process:
+            _reach(coordinator, process, timeout)
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=heartbeat,
+        )
+    except (RuntimeError, ValueError) as error:
+        error.add_note(_explanation(coordinator, processes))
+        raise
+
+
+def is_first() -> bool:
+    """Return whether this is the process that prints and writes."""
+    return jax.process_index() == 0
+
+
+def agreed(value: bool) -> bool:
+    """Return what process 0 says; every process must ask."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
+def gathered(values: PyTree) -> PyTree:
+    """Return values of which every process has the whole; every process must ask."""
+
+    def whole(leaf: Any) -> Any:
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return leaf
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(whole, values)
+
+
+def _check(coordinator: str, processes: Any, process: Any) -> None:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"coordinator must be 'host:port', got {coordinator!r}")
+    count = checks.positive_integer("processes", processes)
+    if not isinstance(process, int) or not 0 <= process < count:
+        raise ValueError(
+            f"process must be an integer from 0 to {count - 1}, got {process!r}"
+        )
+
+
+def _reach(coordinator: str, process: int, timeout: int) -> None:
+    """Wait until process 0 listens, as JAX would end this process without an exception."""
+    host, _, port = coordinator.rpartition(":")
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except OSError as error:
+            if time.monotonic() < end:
+                time.sleep(PAUSE)
+                continue
+            raise ConnectionError(
+                f"process {process} could not reach the coordinator at {coordinator} in "
+                f"{timeout} s: {error}; process 0 must run on that host with the same "
+                f"arguments, and the port must be open"
+            ) from error
+        return
+
+
+def _explanation(coordinator: str | None, processes: int | None) -> str:
+    if coordinator is None:
+        found = sorted(name for name in os.environ if name.startswith(("SLURM_", "OMPI_")))
+        return (
+            f"start_processes() without arguments needs an environment that says who is "
+            f"there, such as Slurm's or Open MPI's, of which there is "
+            f"{found or 'nothing'}; else give coordinator='host:port', processes and "
+            f"process"
+        )
+    return (
+        f"all {processes} processes must start with the same coordinator, {coordinator!r}, "
+        f"each with its own number, before JAX computes anything"
+    )

@@ -1,0 +1,59 @@
+"""One of several processes that train together, each on two simulated devices.
+
+    process_training.py CHECKPOINTS RESULT COORDINATOR PROCESSES PROCESS
+
+The first writes the parameters and the history to the file RESULT.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import numpy as np
+
+import fnn
+from fnn.checkpoint import Checkpointer
+from fnn.sharding import FullySharded, make_mesh, start_processes
+
+MODEL = fnn.Sequential(fnn.Dense(16), jax.nn.relu, fnn.Dense(4))
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 8)).astype("float32")
+Y = RNG.integers(0, 4, 50)
+
+
+def train(checkpoint=None, **options):
+    """Fit to data that the batch size does not divide."""
+    return fnn.fit(
+        MODEL,
+        fnn.losses.softmax_cross_entropy,
+        fnn.optimizers.Adam(1e-2),
+        (X, Y),
+        key=jax.random.key(1),
+        epochs=30,
+        batch_size=16,
+        validation=(X[:30], Y[:30]),
+        checkpoint=checkpoint,
+        **options,
+    )
+
+
+def main(folder, result, coordinator, processes, process):
+    start_processes(coordinator, int(processes), int(process), timeout=60, heartbeat=10)
+    trained = train(
+        Checkpointer(folder, keep=None, asynchronous=False),
+        mesh=make_mesh(),
+        sharding=FullySharded(),
+        callbacks=[fnn.training.LogToFile(f"{folder}.jsonl")],
+    )
+    replicated = fnn.sharding.Layout(make_mesh()).place_everywhere(trained.params)
+    if process == "0":
+        leaves = fnn.tree.flatten(replicated)
+        np.savez(Path(result), **leaves, **{"/loss": trained.history["loss"]})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
