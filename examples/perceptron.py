@@ -7,14 +7,18 @@ apart. The rule, with labels y and outputs ŷ that are 0 or 1, is
 
     w ← w + η (y - ŷ) x
 
-It is gradient descent, one example at a time, on a loss whose gradient is -(y - ŷ) x. So it
-needs nothing of its own: a `Dense` layer, that loss, and `SGD(η)`.
+It is gradient descent, one example at a time, on a loss whose gradient is -(y - ŷ) x: a
+`Dense` layer, that loss, and `SGD(η)`. (The course prints w + ŷ x, which corrects nothing.)
 """
 
-from typing import NamedTuple
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 
 import fnn
@@ -25,7 +29,6 @@ TRUTH = {
     "OR": np.array([[0], [1], [1], [1]], np.float32),
     "XOR": np.array([[0], [1], [1], [0]], np.float32),
 }
-CENTERS = np.array([[0, 3], [3, -2], [-3, -2]], np.float32)
 
 
 class Learned(NamedTuple):
@@ -68,8 +71,8 @@ def learn(x: np.ndarray, y: np.ndarray, epochs: int, seed: int = 0) -> Learned:
         epochs: How often.
         seed: Of the order of the examples.
     """
-    zeros = fnn.initializers.zeros
-    model = fnn.Dense(y.shape[1], kernel_init=zeros)
+    half = fnn.initializers.Constant(-0.5)  # so that no corner lies on a border
+    model = fnn.Dense(y.shape[1], kernel_init=fnn.initializers.zeros, bias_init=half)
     params, state, _ = fnn.fit(
         model,
         perceptron_loss,
@@ -84,24 +87,40 @@ def learn(x: np.ndarray, y: np.ndarray, epochs: int, seed: int = 0) -> Learned:
     return Learned(np.asarray(params["kernel"]), np.asarray(params["bias"]), accuracy)
 
 
-def three_classes(examples: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return points around three centers, (examples, 2), and one-hot labels."""
-    rng = np.random.default_rng(seed)
-    classes = np.arange(examples) % len(CENTERS)
-    points = CENTERS[classes] + rng.normal(scale=0.6, size=(examples, 2))
-    return points.astype(np.float32), np.eye(len(CENTERS), dtype=np.float32)[classes]
-
-
-def main(epochs: int = 30) -> dict[str, Learned]:
-    """Learn everything, print it, and return it by name."""
-    learned = {name: learn(INPUTS, truth, epochs) for name, truth in TRUTH.items()}
-    learned["three classes"] = learn(*three_classes(), epochs)
+def main(epochs: int = 32, outputs: str = "outputs") -> dict[str, Learned]:
+    """Learn everything, print and draw it, and return it by name."""
+    data = {name: (INPUTS, truth) for name, truth in TRUTH.items()}
+    points, classes = fnn.data.blobs(150, key=jax.random.key(0), noise=0.2)
+    data["three classes"] = points, np.eye(3, dtype=np.float32)[classes]  # one-hot
+    learned = {name: learn(*examples, epochs) for name, examples in data.items()}
     for name, (weights, bias, accuracy) in learned.items():
-        print(
-            f"{name:>13}: {accuracy:4.0%} right; weights {weights.T.tolist()}, bias {bias}"
-        )
+        print(f"{name:>13}: {accuracy:4.0%} right, w {weights.T.tolist()}, b {bias}")
+    figure, axes = plt.subplots(1, 4, figsize=(10, 2.8), layout="constrained")
+    for panel, (name, (x, y)) in zip(axes, data.items(), strict=True):
+        draw(learned[name], x, y, panel)
+        panel.set(title=f"{name}: {learned[name].accuracy:.0%} right", xlabel="", ylabel="")
+    for panel in axes[:3]:
+        panel.set(xticks=(0, 1), yticks=(0, 1))
+        panel.get_legend().remove()
+    Path(outputs).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(outputs) / "perceptron.png", dpi=100)
+    plt.close(figure)
     return learned
 
 
+def draw(learned: Learned, x: np.ndarray, y: np.ndarray, axes: Any) -> None:
+    """Draw which unit fires where; one unit fires or does not."""
+
+    def predict(points: np.ndarray) -> np.ndarray:
+        scores = points @ learned.weights + learned.bias
+        return scores.argmax(1) if y.shape[1] > 1 else (scores[:, 0] >= 0).astype(int)
+
+    labels = y.argmax(1) if y.shape[1] > 1 else y[:, 0].astype(int)
+    fnn.plots.decision_regions(predict, x, labels, axes=axes)
+
+
 if __name__ == "__main__":
-    main()
+    mpl.use("agg")  # pictures go to files, so no screen is needed
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--outputs", default="outputs", help="folder for the picture")
+    main(outputs=parser.parse_args().outputs)
