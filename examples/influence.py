@@ -3,14 +3,13 @@
     python examples/influence.py
 
 Gives 5 % of the training digits a wrong label and trains a perceptron on them, keeping the
-parameters now and then. Digits with a large influence upon themselves are mostly the
-mislabelled ones (so are those with a large loss, here). For the worst mistakes on test
-digits, the training digits that made them, and those against, are drawn into `outputs`.
+parameters now and then. Digits with much influence upon themselves are the mislabelled. For
+the worst mistakes on test digits, those that made them are drawn into `outputs`.
 
-Source: Pruthi et al. 2020, "Estimating training data influence by tracing gradient
-descent".
+Source: Pruthi et al. 2020, "Estimating training data influence by tracing gradient descent"
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ import numpy as np
 
 import fnn
 from fnn import per_example
-from fnn.data import Examples
 
 MODEL = fnn.models.mlp(128, 10)
 RATE, PIECES, EPOCHS = 0.1, 8, 3  # pieces of training, each of some epochs
+ORANGE = fnn.plots.VALIDATION
 SHOWN, COLUMNS = 4, (2, 3, 4, 5, 6, 8, 9, 10, 11, 12)  # of the picture
 
 
@@ -76,7 +75,7 @@ def with_wrong_labels(labels: Any, share: float, key: jax.Array) -> Any:
     return np.where(drawn, (labels + shifts) % 10, labels)
 
 
-def train(data: Examples, key: jax.Array) -> list[tuple[Any, float]]:
+def train(data: Any, key: jax.Array) -> list[tuple[Any, float]]:
     """Train in pieces; return parameters after each, and the rates they stand for."""
     checkpoints, params = [], None
     for piece in range(PIECES):
@@ -95,25 +94,24 @@ def train(data: Examples, key: jax.Array) -> list[tuple[Any, float]]:
     return checkpoints
 
 
-def draw(asked: Examples, guesses: Any, train: Any, ranking: Any, folder: Path) -> None:
+def draw(asked: Any, guesses: Any, train: Any, ranking: Any, folder: Path) -> None:
     """Draw a row for each mistake: the digit, what made it, and what worked against it."""
-    figure, axes = plt.subplots(SHOWN, 13, figsize=(14, 7.5), layout="constrained")
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, axes = plt.subplots(SHOWN, 13, figsize=(12, 5.8), layout="constrained")
     x, y, true = train
     for row, guess in enumerate(guesses):
         show(axes[row, 0], asked[0][row], f"{asked[1][row]}, read as {guess}", "black")
         found = zip(ranking.examples[row], ranking.scores[row], strict=True)
         for column, (i, score) in zip(COLUMNS, found, strict=True):
             mark = f" (is {true[i]})" if y[i] != true[i] else ""
-            color = "#D55E00" if mark else "black"
-            show(axes[row, column], x[i], f"“{y[i]}”{mark}\n{score:+.2f}", color)
+            text = f"“{y[i]}”{mark}\n{score:+.2f}"
+            show(axes[row, column], x[i], text, ORANGE if mark else "black")
     for empty in axes[:, (1, 7)].flat:
         empty.remove()
     figure.suptitle(
-        "A misread test digit; the five training digits that did most for the mistake; the "
-        "five against it\n(with label and influence; wrong labels in orange)"
+        "misread; what made it so; what worked against it; wrong labels in orange"
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "influence.png", dpi=110)
+    figure.savefig(folder / "influence.png", dpi=100)
     plt.close(figure)
     print(f"wrote {folder / 'influence.png'}")
 
@@ -127,4 +125,6 @@ def show(axes: Any, image: Any, title: str, color: str) -> None:
 
 if __name__ == "__main__":
     mpl.use("agg")  # pictures go to files, so no screen is needed
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--outputs", default="outputs", help="folder for the picture")
+    main(**vars(parser.parse_args()))

@@ -102,29 +102,29 @@ def batch_of(data: Any, key: jax.Array, size: int) -> Any:
 
 def draw(scales: Any, losses: Any, steps: Any, folder: Path) -> None:
     """Draw the noise scale as the loss falls, and the steps that each size needs."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    left.semilogx(losses, scales)
-    left.set(xlabel="training loss", ylabel="noise scale", xlim=(losses[0], losses[-1]))
-    left.set_title("The noise scale grows as the loss falls")
-    left.set_xticks((2, 1, 0.5, 0.2), ("2", "1", "0.5", "0.2"))
-    left.minorticks_off()
-    sizes, counts = np.array(list(steps.items())).T
-    halved = counts[0] * sizes[0] / sizes
-    right.loglog(sizes, counts, "o", base=2, label="measured")
-    right.loglog(sizes, halved, "--", base=2, label="twice the batch, half the steps")
-    right.axvline(np.median(scales), color="grey", label="median noise scale")
-    right.set(xlabel="batch size", ylabel=f"steps to a loss of {TARGET}")
-    right.set(title="Beyond the noise scale, few steps are saved")
-    right.set_ylim(0.7 * counts.min(), 4 * counts.max())
-    right.legend(frameon=False, loc="upper left")
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "noise_scale.png", dpi=120)
-    plt.close(figure)
-    print(f"wrote {folder / 'noise_scale.png'}")
+    sizes, counts = np.array(list(steps.items())).T
+    with fnn.plots.theme("light"):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+        left.semilogx(losses, scales)
+        left.set(xlabel="training loss", ylabel="noise scale")
+        left.set(title="the noise scale grows as the loss falls", xlim=losses[[0, -1]])
+        left.set_xticks((2, 1, 0.5, 0.2), ("2", "1", "0.5", "0.2"))
+        left.minorticks_off()
+        right.loglog(sizes, counts, "o", base=2, label="measured")
+        halved = counts[0] * sizes[0] / sizes
+        right.loglog(sizes, halved, "--", base=2, label="twice the batch, half the steps")
+        right.axvline(np.median(scales), color="grey", label="median noise scale")
+        right.set(title="beyond the noise scale, few steps are saved", xlabel="batch size")
+        right.set(ylabel=f"steps to a loss of {TARGET}", ylim=(30, 4 * counts.max()))
+        right.legend(loc="upper left")
+        figure.savefig(folder / "noise_scale.png", dpi=110)
+        plt.close(figure)
 
 
 if __name__ == "__main__":
     mpl.use("agg")  # pictures go to files, so no screen is needed
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--data", help="folder with the MNIST files; digits by default")
-    main(parser.parse_args().data)
+    parser.add_argument("--outputs", default="outputs", help="folder for the picture")
+    main(**vars(parser.parse_args()))

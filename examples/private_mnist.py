@@ -110,14 +110,14 @@ def run(
 def draw(spent: list[float], private: list[float], ordinary: float, folder: Path) -> None:
     """Draw the accuracy over the ε spent for it."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
-    axes.plot(spent, private, "o-", color=fnn.plots.TRAINING, label="with privacy")
-    axes.axhline(ordinary, color=fnn.plots.VALIDATION, label="without")
-    axes.set_xlabel(f"ε spent, at δ = {DELTA}")
-    axes.set_ylabel("test accuracy")
-    axes.legend(frameon=False)
-    figure.savefig(folder / "private_mnist.png", dpi=120)
-    plt.close(figure)
+    with fnn.plots.theme("light"):
+        figure, axes = plt.subplots(figsize=(6.5, 4))
+        axes.plot(spent, private, "o-", label="with privacy, after each epoch")
+        axes.axhline(ordinary, color=fnn.plots.VALIDATION, label="without privacy")
+        axes.set(xlabel=f"ε spent, at δ = {DELTA}", ylabel="test accuracy")
+        axes.legend(loc="lower right")
+        figure.savefig(folder / "private_mnist.png", dpi=120)
+        plt.close(figure)
 
 
 if __name__ == "__main__":
@@ -126,5 +126,5 @@ if __name__ == "__main__":
     parser.add_argument("--data", required=True, help="folder with the MNIST files")
     parser.add_argument("--epsilon", type=float, default=3.0)
     parser.add_argument("--epochs", type=int, default=8)
-    arguments = parser.parse_args()
-    main(arguments.data, epsilon=arguments.epsilon, epochs=arguments.epochs)
+    parser.add_argument("--outputs", default="outputs", help="folder for the picture")
+    main(**vars(parser.parse_args()))

@@ -44,14 +44,19 @@ def test_digits(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_transfer_helps_where_labels_are_few(mnist_folder):
+def test_transfer_helps_where_labels_are_few(mnist_folder, tmp_path):
     import transfer
 
-    (scores,) = transfer.main(str(mnist_folder), (2,), (0,), source_images=3000).values()
-    assert min(scores["frozen"], scores["tuned"]) > scores["scratch"] > 0.4
+    folders = {"data": str(mnist_folder), "outputs": str(tmp_path)}
+    results = transfer.main(
+        labels_per_class=(2,), seeds=(0,), source_images=3000, **folders
+    )
+    scores = {name: score for name, (score,) in results[2].items()}
+    least = min(scores["frozen body"], scores["tuned body"])
+    assert least > scores["from scratch"] > 0.4
+    assert matplotlib.image.imread(tmp_path / "transfer.png").std() > 0.05
 
 
-@pytest.mark.slow
 def test_activations(tmp_path):
     import activations
 
@@ -65,12 +70,15 @@ def test_activations(tmp_path):
     assert matplotlib.image.imread(tmp_path / "activations.png").shape[1] > 1000
 
 
-def test_shortcuts_help_depth():
+@pytest.mark.slow
+def test_shortcuts_help_depth(tmp_path):
     import residual
 
-    results = residual.main(depth=20, epochs=1)
-    (plain, _), (loss, _) = results["plain"], results["residual"]
-    assert loss < plain
+    histories = residual.main(depths=(20,), epochs=1, outputs=str(tmp_path))
+    plain, shortcuts = (histories[name][20] for name in ("plain", "residual"))
+    assert shortcuts["loss"][0] < plain["loss"][0]
+    assert shortcuts["error"][0] < plain["error"][0]
+    assert matplotlib.image.imread(tmp_path / "residual.png").std() > 0.05
 
 
 @pytest.mark.slow
