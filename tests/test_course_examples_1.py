@@ -58,6 +58,23 @@ def test_deltas_by_hand_are_slopes_of_the_error():
     np.testing.assert_allclose(grads["dense_0"]["kernel"][1, 0], slope, rtol=1e-3)
 
 
+@pytest.mark.slow
+def test_hidden_layers_bend_the_border(drawn):
+    import decision_regions as example
+
+    depths = {name: example.DEPTHS[name] for name in list(example.DEPTHS)[1::2]}
+    widths = {name: example.WIDTHS[name] for name in list(example.WIDTHS)[::3]}
+    curves = {name: example.CURVES[name] for name in list(example.CURVES)[::3]}
+    accuracies, errors, gap = example.main(100, depths, widths, curves)
+    chain, two_layers, one_unit, ten_units = accuracies.values()
+    assert two_layers > chain + 0.2
+    assert ten_units > one_unit + 0.2
+    few, many = errors.values()
+    assert many < few / 2
+    assert gap < 1e-4
+    assert drawn("decision_regions")
+
+
 def test_only_the_right_initialization_keeps_the_signal(drawn):
     import initialization
 
