@@ -100,17 +100,15 @@ def draw(w: np.ndarray, heights: dict[str, jax.Array], folder: Path) -> None:
     bowl, curves = figure.add_subplot(2, 2, 1), figure.add_subplot(2, 2, 2)
     weights = jnp.linspace(-0.5, 2.5, 61)
     bowl.plot(weights, jax.vmap(house_error)(weights))
-    for weight, side in (0.0, "left"), (0.5, "left"), (1.0, "center"):
+    for weight, above in (0.0, 0.2), (0.5, 0.2), (1.0, -0.5):
         error = float(house_error(jnp.float32(weight)))
         bowl.plot(weight, error, "o", color="black")
-        bowl.text(weight + 0.02, error + 0.25, f" E({weight:g}) = {error:.4f}", ha=side)
-    bowl.set(xlabel="w", ylabel="E(w)", title="line, squared error: a bowl")
+        bowl.text(weight, error + above, f"  E({weight:g}) = {error:.4f}")
+    bowl.set(xlabel="w", ylabel="E(w)", ylim=(-0.8, 5.5), title="line: a bowl")
     z = jnp.linspace(-8, 8, 161)
     for name, loss in LOSSES.items():
         curves.plot(z, jax.vmap(loss, (0, None))(z, jnp.ones(())), label=name)
-    curves.set(
-        xlabel="logit z", ylabel="loss where y = 1", title="sigmoid: flat against steep"
-    )
+    curves.set(xlabel="logit z", ylabel="loss where y = 1", title="sigmoid")
     curves.legend(frameon=False)
     for place, (name, values) in enumerate(heights.items(), 3):
         axes = figure.add_subplot(2, 2, place, projection="3d")
