@@ -1,0 +1,1 @@
+"""Training steps compiled for TPU pods, without one: memory, work and communication."""
