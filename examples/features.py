@@ -108,7 +108,7 @@ def draw_mistakes(seen: Seen, test: Any, guesses: jax.Array, folder: Path) -> No
     with fnn.plots.theme("light"):
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4))
         fnn.plots.confusion_matrix(seen.confusion, axes=left)
-        fnn.plots.misclassified(test[0], test[1], guesses, limit=32, axes=right)
+        fnn.plots.misclassified(test[0], test[1], guesses, axes=right)
         figure.savefig(folder / "mistakes.png", dpi=110)
         plt.close(figure)
     print(f"wrote {folder / 'mistakes.png'}")

@@ -108,9 +108,9 @@ def draw(asked: Any, guesses: Any, train: Any, ranking: Any, folder: Path) -> No
             show(axes[row, column], x[i], text, ORANGE if mark else "black")
     for empty in axes[:, (1, 7)].flat:
         empty.remove()
-    figure.suptitle(
-        "misread; what made it so; what worked against it; wrong labels in orange"
-    )
+    figure.suptitle("wrong labels in orange", color=ORANGE, size="medium")
+    for place, text in (0.03, "misread"), (0.36, "made the mistake"), (0.81, "opposed it"):
+        figure.text(place, 0.97, text, ha="center", weight="bold")
     figure.savefig(folder / "influence.png", dpi=100)
     plt.close(figure)
     print(f"wrote {folder / 'influence.png'}")
