@@ -61,6 +61,7 @@ from fnn.training import fit as fit
 from fnn.training import make_step as make_step
 from fnn.training import memory_report as memory_report
 from fnn.training import supervised as supervised
+from fnn.training import train as train
 from fnn.values import Value as Value
 
 __version__ = "0.1.0"

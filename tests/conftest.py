@@ -48,6 +48,7 @@ QUICK = {
         "shuffling",
         "stochastic",
         "streaming",
+        "train",
         "training",
     )
 }

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -84,7 +84,7 @@ class Training:
         self.position = self.position._replace(
             carry=piece.after, step=piece.last, seconds=seconds
         )
-        figures = jax.device_get(_means(piece.after))
+        figures = jax.device_get(means(piece.after))
         self.display.advance(self.position.epoch, piece.last, figures)
         self.save(self.position)
 
@@ -113,22 +113,28 @@ class Training:
 
     def _row(self, carry: Carry) -> Figures:
         """Return the figures of an epoch; only here the host waits for evaluation."""
-        figures = _means(carry) | self.validate(carry.train_state)
+        figures = means(carry) | self.validate(carry.train_state)
         # JAX has sorted the names; the losses are what one looks at first.
         names = sorted(figures, key=lambda n: (n.startswith("val_"), "loss" not in n))
         values = jax.device_get(figures)
         row = {name: float(values[name]) for name in names}
-        opt_state = carry.train_state.opt_state
-        if (rate := current_learning_rate(opt_state)) is not None:
-            row["learning_rate"] = float(rate)
-        if (skipped := skipped_steps(opt_state)) is not None:
-            row["skipped"] = int(skipped)
+        held = optimizer_figures(carry.train_state.opt_state)
+        row |= {name: value.item() for name, value in held.items()}
         return row
 
 
-def _means(carry: Carry) -> dict[str, Array]:
+def means(carry: Carry) -> dict[str, Array]:
     """Return the mean of each metric over the examples so far."""
     return {
         name: total / carry.examples.astype(total.dtype)
         for name, total in carry.totals.items()
     }
+
+
+def optimizer_figures(opt_state: Any) -> dict[str, Array]:
+    """Return what an optimizer's state holds that a history shows."""
+    held = {
+        "learning_rate": current_learning_rate(opt_state),
+        "skipped": skipped_steps(opt_state),
+    }
+    return {name: value for name, value in held.items() if value is not None}

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, tree
 from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
 from fnn.sharding import Layout
@@ -16,6 +16,8 @@ from fnn.training.inputs import check_targets
 from fnn.training.objective import Metric, check_model
 from fnn.training.validation import HeldOut, held_out
 from fnn.types import Array, Batch, Params, PyTree, State
+
+EVALUATION_BATCH_SIZE = 256
 
 
 def evaluate(
@@ -102,12 +104,37 @@ def means_on_device(
             add = functools.partial(_add_batch, model, tuple(metrics.items()), size, layout)
             for first in range(0, length, size):
                 totals = add(params, state, chunk, first, totals)
-    count = totals.pop("")
-    return {name: total / count.astype(total.dtype) for name, total in totals.items()}
+    return _divided(totals)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _add_batch(
+def means_of_arrays(
+    model: Layer,
+    params: Params,
+    state: State,
+    arrays: tuple[PyTree, PyTree],
+    metrics: Mapping[str, Metric],
+    batch_size: int,
+) -> dict[str, Array]:
+    """Return the mean of each metric in one loop, inside of which all may be traced."""
+    length = checks.leading_length(arrays, "data")
+    size = min(batch_size, length)
+    add = functools.partial(
+        add_batch, model, tuple(metrics.items()), size, None, params, state, arrays
+    )
+    totals = dict.fromkeys(("", *metrics), jnp.float32(0))
+    totals = tree.zeros_like(jax.eval_shape(add, 0, totals))
+    steps = -(-length // size)
+    return _divided(jax.lax.fori_loop(0, steps, lambda i, t: add(i * size, t), totals))
+
+
+def _divided(totals: dict[str, Array]) -> dict[str, Array]:
+    count = totals[""]
+    return {
+        name: total / count.astype(total.dtype) for name, total in totals.items() if name
+    }
+
+
+def add_batch(
     model: Layer,
     metrics: tuple[tuple[str, Metric], ...],
     size: int,
@@ -137,3 +164,6 @@ def _add_batch(
         counted = jnp.where(counts > 0, values * counts.astype(values.dtype), 0)
         sums[name] = jnp.sum(counted) + totals[name].astype(values.dtype)
     return sums
+
+
+_add_batch = jax.jit(add_batch, static_argnums=(0, 1, 2, 3))

@@ -19,7 +19,11 @@ from fnn.sharding.processes import is_first
 from fnn.training.accumulation import check_divisible
 from fnn.training.early_stopping import EarlyStopping
 from fnn.training.epochs import Position, Training
-from fnn.training.evaluation import check_metrics, means_on_device
+from fnn.training.evaluation import (
+    EVALUATION_BATCH_SIZE,
+    check_metrics,
+    means_on_device,
+)
 from fnn.training.history import Callback, History
 from fnn.training.loop import choose_loop, start
 from fnn.training.nonfinite import Trouble
@@ -36,8 +40,6 @@ from fnn.training.sources import Source, source_of
 from fnn.training.step import Step, TrainState, make_step
 from fnn.training.validation import held_out
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
-
-EVALUATION_BATCH_SIZE = 256
 
 
 class FitResult(NamedTuple):

@@ -62,7 +62,7 @@ def check_targets(
         if flat.size:
             extremes |= {int(flat.min(1).argmin()), int(flat.max(1).argmax())}
     for i in sorted(extremes):
-        target = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), targets)
+        target = jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], targets)
         for label, function in functions.items():
             try:
                 jax.eval_shape(lambda y, f=function, t=target: f(y, t), output)
@@ -80,9 +80,10 @@ def _as_array(leaf: Any) -> Array:
 
 
 def _check_finite(leaf: Array, what: str) -> None:
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+    if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
         return
-    bad = np.flatnonzero(~np.asarray(_finite_examples(leaf)))
+    with jax.ensure_compile_time_eval():
+        bad = np.flatnonzero(~np.asarray(_finite_examples(leaf)))
     if bad.size:
         raise ValueError(
             f"{what} holds NaN or infinity in {bad.size} of {leaf.shape[0]} examples, "

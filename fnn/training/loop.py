@@ -111,10 +111,10 @@ def choose_loop(jaxpr: Any) -> Loop:
     return host_loop if _has_convolution(jaxpr) else compiled_loop
 
 
-def compiled_loop(
+def take_steps(
     step: Step, carry: Carry, dataset: Dataset, order: Array, first: int, steps: int
 ) -> Carry:
-    """Take steps in one compiled loop, whose bounds are arguments."""
+    """Take so many steps of an order, from number `first` on."""
 
     def body(i: Array, carry: Carry) -> Carry:
         batch = take_batch(dataset, order, first + i)
@@ -124,8 +124,8 @@ def compiled_loop(
 
 
 # A number of steps that is known when compiling spares an accelerator asking the host.
-whole_loop = jax.jit(compiled_loop, static_argnums=(0, 5))
-compiled_loop = jax.jit(compiled_loop, static_argnums=0)
+whole_loop = jax.jit(take_steps, static_argnums=(0, 5))
+compiled_loop = jax.jit(take_steps, static_argnums=0)
 _advance = jax.jit(advance, static_argnums=0, donate_argnums=1)
 
 

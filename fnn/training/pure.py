@@ -1,0 +1,182 @@
+"""Training as one pure function of arrays, to be mapped and compiled as a whole."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.training.accumulation import check_divisible
+from fnn.training.epochs import means, optimizer_figures
+from fnn.training.evaluation import (
+    EVALUATION_BATCH_SIZE,
+    check_metrics,
+    means_of_arrays,
+)
+from fnn.training.inputs import on_device
+from fnn.training.loop import shuffled_order, start, take_steps
+from fnn.training.objective import PerExampleGradient, Supervised
+from fnn.training.sources import Arrays
+from fnn.training.step import TrainState, make_step
+from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
+from fnn.values import show
+
+
+class Trained(NamedTuple):
+    """What `train` returns: the state after the last step, and figures of every epoch."""
+
+    train_state: TrainState
+    history: dict[str, Array]
+
+
+def train(
+    objective: Callable[..., Any],
+    optimizer: GradientTransformation,
+    data: tuple[PyTree, PyTree],
+    *,
+    key: Key,
+    epochs: int,
+    batch_size: int,
+    validation: tuple[PyTree, PyTree] | None = None,
+    gradient: PerExampleGradient | None = None,
+    accumulate: int = 1,
+    params: Params | None = None,
+    state: State | None = None,
+    train_state: TrainState | None = None,
+) -> Trained:
+    """Train as `fit` does, as a pure function: one compiled loop over epochs and steps.
+
+    Initial values, orders, batches and noise are those of `fit` with the same key, and so
+    are the results, up to rounding. Nothing is printed, saved or stopped: training goes
+    on where a loss is not finite.
+
+    Being pure, it can be mapped by `jax.vmap` over keys, initial parameters and whatever
+    numbers objective and optimizer are made of, such as learning rates. A whole population
+    is then trained in one compiled call. Networks that share a key share the order of
+    their examples, and the batches are gathered once for all of them.
+
+    Args:
+        objective: What `supervised` makes; or, where `params` or `train_state` is given
+            and `validation` is not, any objective of `make_step`.
+        optimizer: fnn's or Optax's. Numbers inside may be traced.
+        data: Inputs and targets, (x, y), each an array or a pytree of arrays with a leading
+            axis over the examples. Inside of `jax.jit`, let it be an argument.
+        key: A typed key; initial values, orders and all noise are made from it.
+        epochs: How often every example is used.
+        batch_size: How many examples make a step.
+        validation: Inputs and targets that are evaluated after every epoch.
+        gradient: In place of the gradient of the mean loss, a transform of the loss of
+            one example; see `make_step`.
+        accumulate: Into how many microbatches a batch is split; see `make_step`.
+        params: Parameters to start from, instead of the model's initial ones.
+        state: State to start from, together with `params`.
+        train_state: Where to go on, from `train` with the same key, data and batch size:
+            5 epochs and then 3 more are the same as 8.
+
+    Returns:
+        The last train state, and a history as that of `fit`, without `"seconds"`: an
+        array, (epochs,), for each name.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If data is empty or differs in length, or, where its values can be seen,
+            is refused by the model, the loss or a metric; if there are fewer examples than
+            `batch_size`; if `accumulate` does not divide it; or if both `params` and
+            `train_state` are given.
+
+    Example:
+        >>> x = jax.numpy.linspace(-1, 1, 64)[:, None]
+        >>> model = fnn.Sequential(fnn.Dense(16), jax.nn.tanh, fnn.Dense(1))
+        >>> objective = fnn.supervised(model, fnn.losses.squared_error)
+        >>> def trained(learning_rate, key):
+        ...     adam = fnn.optimizers.Adam(learning_rate)
+        ...     data = x, x**2
+        ...     return fnn.train(objective, adam, data, key=key, epochs=50, batch_size=16)
+        >>> rates = jax.numpy.array([1e-4, 1e-3, 1e-2])
+        >>> ensemble = jax.vmap(trained, in_axes=(0, None))
+        >>> train_state, history = jax.jit(ensemble)(rates, jax.random.key(0))
+        >>> train_state.params["dense_0"]["kernel"].shape, history["loss"].shape
+        ((3, 1, 16), (3, 50))
+        >>> history["loss"][:, -1].argmin()
+        Array(2, dtype=int32)
+    """
+    step = make_step(objective, optimizer, gradient=gradient, accumulate=accumulate)
+    checks.typed_key(key, "train")
+    epochs = checks.positive_integer("epochs", epochs)
+    source = Arrays(on_device(data, "data"), batch_size, None)
+    check_divisible(source.dataset.batch_size, accumulate)
+    init_key, order_key, step_key = jax.random.split(key, 3)
+    if train_state is None:
+        params, state = _initial(objective, params, state, init_key, source.sample[0])
+        train_state = TrainState.create(params, state, optimizer, key=step_key)
+    elif params is not None:
+        raise ValueError("train takes params or train_state, which has its own, not both")
+    _check(objective, train_state, source.sample, "data")
+    validate = _validation(objective, train_state, validation, source.dataset.batch_size)
+    _, reported = jax.eval_shape(step, train_state, source.batch)
+    first = train_state.step // source.steps
+    size = source.dataset.batch_size
+
+    def epoch(train_state: TrainState, number: Array) -> tuple[TrainState, Any]:
+        order = shuffled_order(order_key, number, source.examples, size)
+        carry = start(train_state, reported)
+        carry = take_steps(step, carry, source.dataset, order, 0, source.steps)
+        train_state = carry.train_state
+        figures = means(carry) | validate(train_state)
+        return train_state, figures | optimizer_figures(train_state.opt_state)
+
+    return Trained(*jax.lax.scan(epoch, train_state, first + jnp.arange(epochs)))
+
+
+def _initial(
+    objective: Any, params: Params | None, state: State | None, key: Key, x: PyTree
+) -> tuple[Params, State]:
+    """Return what training starts from: what is given, or the model's initial values."""
+    if params is not None:
+        params, state = jax.tree.map(jnp.asarray, (params, state or {}))
+        return params, state
+    example = jax.tree.map(lambda leaf: leaf[0], x)
+    return _supervised(objective, "params").model.init(key, example)
+
+
+def _validation(
+    objective: Any, train_state: TrainState, validation: Any, batch_size: int
+) -> Callable[[TrainState], dict[str, Array]]:
+    """Check the data for validation; return what evaluates on it."""
+    if validation is None:
+        return lambda _: {}
+    model, metrics = _supervised(objective, "no validation").model, _measured(objective)
+    arrays = on_device(validation, "validation")
+    _check(objective, train_state, arrays, "validation")
+    size = max(batch_size, EVALUATION_BATCH_SIZE)
+
+    def validate(now: TrainState) -> dict[str, Array]:
+        found = means_of_arrays(model, now.params, now.state, arrays, metrics, size)
+        return {f"val_{name}": mean for name, mean in found.items()}
+
+    return validate
+
+
+def _check(
+    objective: Any, train_state: TrainState, arrays: tuple[PyTree, PyTree], name: str
+) -> None:
+    """Let model, loss and metrics object to the data, where its values can be seen."""
+    seen = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+    if seen and isinstance(objective, Supervised):
+        params, state = train_state.params, train_state.state
+        metrics = _measured(objective)
+        check_metrics(objective.model, params, state, arrays, metrics, name)
+
+
+def _measured(objective: Supervised) -> dict[str, Any]:
+    return {"loss": objective.loss, **dict(objective.metrics)}
+
+
+def _supervised(objective: Any, otherwise: str) -> Supervised:
+    if not isinstance(objective, Supervised):
+        raise TypeError(
+            f"train needs an objective that fnn.supervised makes, or {otherwise}; "
+            f"got {show(objective)}"
+        )
+    return objective
