@@ -16,6 +16,7 @@ from fnn import optimizers as optimizers
 from fnn import plots as plots
 from fnn import regularizers as regularizers
 from fnn import schedules as schedules
+from fnn import search as search
 from fnn import sharding as sharding
 from fnn import training as training
 from fnn import tree as tree

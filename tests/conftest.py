@@ -45,6 +45,7 @@ QUICK = {
         "precision",
         "private_gradient",
         "repeat",
+        "search",
         "shuffling",
         "stochastic",
         "streaming",

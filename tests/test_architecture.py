@@ -23,6 +23,7 @@ EXTRAS = {
     "matplotlib",
     "orbax",
     "rich",
+    "scipy",
     "sklearn",
     "tensorboardX",
     "torch",

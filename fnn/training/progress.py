@@ -30,24 +30,27 @@ class Display(Protocol):
         """Print a line."""
 
 
-def make_display(progress: bool, epochs: int, steps: int | None) -> Display:
+def make_display(
+    progress: bool, epochs: int, steps: int | None, *, unit: str = "epoch"
+) -> Display:
     """Return a bar on a terminal where `rich` is installed, else plain lines.
 
     Args:
         progress: Whether to show anything.
         epochs: How many there are.
         steps: How many steps an epoch has, if that is known.
+        unit: What is counted, if not epochs.
     """
     if not progress:
         return _Silent()
     try:
         from rich.console import Console
     except ImportError:
-        return _Lines(epochs)
+        return _Lines(epochs, unit)
     console = Console()
     if console.is_terminal or console.is_jupyter:
-        return _Bar(console, epochs, steps)
-    return _Lines(epochs)
+        return _Bar(console, epochs, steps, unit)
+    return _Lines(epochs, unit)
 
 
 def format_row(row: dict[str, float]) -> str:
@@ -96,12 +99,12 @@ class _Silent:
 class _Lines(_Silent):
     """A line an epoch."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, unit: str) -> None:
+        self.epochs, self.unit = epochs, unit
 
     def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
         speed = format_speed(row, examples)
-        self.say(f"epoch {epoch + 1}/{self.epochs}  {format_row(row)}  {speed}")
+        self.say(f"{self.unit} {epoch + 1}/{self.epochs}  {format_row(row)}  {speed}")
 
     def say(self, message: str) -> None:
         print(message, file=sys.stdout, flush=True)
@@ -110,13 +113,13 @@ class _Lines(_Silent):
 class _Bar(_Silent):
     """A bar over all epochs, and the latest figures on a line below."""
 
-    def __init__(self, console: Any, epochs: int, steps: int | None) -> None:
+    def __init__(self, console: Any, epochs: int, steps: int | None, unit: str) -> None:
         from rich import progress
         from rich.live import Live
 
         self.steps = steps
         self.bar = progress.Progress(
-            progress.TextColumn("epoch"),
+            progress.TextColumn(unit),
             progress.MofNCompleteColumn(),
             progress.BarColumn(),
             progress.TimeElapsedColumn(),

@@ -1,0 +1,184 @@
+"""What came of a search, as a table."""
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fnn import checks
+from fnn.values import show
+
+SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """A row for each trial: its number, its setting, and means over its seeds or folds.
+
+    `deviation` is the standard deviation of the metric over the seeds or folds. `diverged`
+    is whether one of them was not finite; such a trial never wins.
+
+    Example:
+        >>> rows = [{"rate": 0.1, "val_loss": 2.0}, {"rate": 0.01, "val_loss": 1.0}]
+        >>> results = fnn.search.Results(rows, "val_loss")
+        >>> results.best["rate"], results.columns["rate"]
+        (0.01, [0.1, 0.01])
+    """
+
+    rows: Sequence[dict[str, Any]]
+    metric: str
+    grows: bool = False
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The row with the best metric.
+
+        Raises:
+            ValueError: If all trials diverged.
+        """
+        first = next(iter(self.sorted().rows), None)
+        if first is None or not math.isfinite(first[self.metric]):
+            raise ValueError(f"no trial has a finite {self.metric}: all diverged")
+        return first
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """The values of all trials, by name: what `fnn.plots` takes."""
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return {name: [row.get(name) for row in self.rows] for name in names}
+
+    def sorted(self, by: str = "", *, descending: bool | None = None) -> "Results":
+        """Return the rows in another order: the best first, unless told otherwise.
+
+        Args:
+            by: A column, by default the metric. What is not finite comes last.
+            descending: Whether the largest comes first; by default, where the metric
+                grows.
+
+        Raises:
+            ValueError: If there is no such column.
+        """
+        by = by or self.metric
+        if self.rows:
+            checks.one_of("by", by, tuple(self.columns))
+        falls = self.grows and by == self.metric if descending is None else descending
+
+        def place(row: dict[str, Any]) -> tuple[bool, Any]:
+            value = row[by]
+            if not isinstance(value, int | float):
+                return False, show(value)
+            return not math.isfinite(value), -value if falls else value
+
+        return dataclasses.replace(self, rows=tuple(sorted(self.rows, key=place)))
+
+    def save(self, path: str | Path) -> None:
+        """Write the table to a file that ends in `.csv` or `.jsonl` (JSON lines).
+
+        Values that are no numbers, booleans or strings are written as their `repr`.
+
+        Raises:
+            ValueError: If the file's name ends otherwise.
+        """
+        path = _checked(path)
+        rows = [{name: plain(value) for name, value in row.items()} for row in self.rows]
+        with path.open("w", newline="") as file:
+            if path.suffix == ".jsonl":
+                about = {"metric": self.metric, "grows": self.grows}
+                file.writelines(f"{json.dumps(row)}\n" for row in [about, *rows])
+            else:
+                writer = csv.DictWriter(file, list(self.columns), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+    def __str__(self) -> str:
+        """Return the best trials as a table of text."""
+        cells = list(self._cells())
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = (
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in cells
+        )
+        return "\n".join(lines)
+
+    def __rich__(self) -> Any:
+        """Return the best trials as a table of `rich`, whose `print` asks for it."""
+        from rich.table import Table
+
+        head, *body = self._cells()
+        table = Table(*head)
+        for row in body:
+            table.add_row(*row)
+        return table
+
+    def _cells(self) -> Iterator[list[str]]:
+        names = list(self.columns)
+        yield names
+        for row in self.sorted().rows[:SHOWN]:
+            yield [_cell(row.get(name)) for name in names]
+
+
+def load_results(path: str | Path, metric: str = "", *, grows: bool = False) -> Results:
+    """Read what `Results.save` wrote.
+
+    Args:
+        path: A file that ends in `.csv` or `.jsonl`.
+        metric: By what trials are ranked; only CSV, which does not hold it, needs it.
+        grows: Whether the metric is better the larger it is; likewise.
+
+    Raises:
+        ValueError: If the file's name ends otherwise, or a CSV comes without a metric.
+
+    Example:
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "results.csv")
+        >>> fnn.search.Results([{"rate": 0.1, "val_loss": 2.0}], "val_loss").save(path)
+        >>> fnn.search.load_results(path, "val_loss").rows
+        ({'rate': 0.1, 'val_loss': 2.0},)
+    """
+    path = _checked(path)
+    with path.open(newline="") as file:
+        if path.suffix == ".jsonl":
+            about, *rows = map(json.loads, file)
+            return Results(tuple(rows), **about)
+        table = list(csv.DictReader(file))
+    if not metric:
+        raise ValueError(f"metric must be given for {str(path)!r}: CSV does not hold it")
+    parsed = [{name: _parsed(text) for name, text in row.items()} for row in table]
+    return Results(tuple(parsed), metric, grows)
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON has in place of a value."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, bool | int | float | str) else show(value)
+
+
+def _parsed(text: str) -> Any:
+    """Return the number or boolean that a cell holds, else the text."""
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(plain(value)) if value is not None else ""
+
+
+def _checked(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"path must end in .csv or .jsonl, got {str(path)!r}")
+    return path

@@ -1,0 +1,107 @@
+"""Values are drawn as their distributions say; settings land where their paths lead."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.stats import qmc
+
+import fnn
+from fnn import search
+from fnn.search.setups import applied
+from fnn.search.spaces import grid_settings, quasi_random_settings, random_settings
+
+SPACE = {"rate": search.LogUniform(1e-5, 1e-1), "momentum": search.Uniform(0.5, 1.0)}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return random_settings(SPACE, 500, jax.random.key(0))
+
+
+def test_logarithms_and_numbers_are_uniform(drawn):
+    rates = np.log10([setting["rate"] for setting in drawn])
+    assert stats.kstest(rates, "uniform", (-5, 4)).pvalue > 0.01
+    momenta = [setting["momentum"] for setting in drawn]
+    assert stats.kstest(momenta, "uniform", (0.5, 0.5)).pvalue > 0.01
+    assert abs(np.corrcoef(rates, momenta)[0, 1]) < 0.15
+
+
+def test_integers_and_choices_are_equally_likely():
+    space = {"n": search.Integers(2, 4), "c": search.Choice(("a", "b"))}
+    settings = random_settings(space, 600, jax.random.key(1))
+    pairs, counts = np.unique([f"{s['n']}{s['c']}" for s in settings], return_counts=True)
+    assert list(pairs) == ["2a", "2b", "3a", "3b", "4a", "4b"]
+    assert stats.chisquare(counts).pvalue > 0.01
+
+
+def test_quasi_random_points_are_more_even(drawn):
+    unit = {name: search.Uniform(0.0, 1.0) for name in "xyz"}
+
+    def discrepancy(draw, seed):
+        settings = draw(unit, 64, jax.random.key(seed))
+        return qmc.discrepancy([list(setting.values()) for setting in settings])
+
+    even = [discrepancy(quasi_random_settings, seed) for seed in range(5)]
+    rough = [discrepancy(random_settings, seed) for seed in range(5)]
+    assert max(even) < min(rough)
+
+
+def test_a_grid_has_every_combination():
+    space = {"a": search.LogUniform(1e-2, 1.0), "b": search.Integers(1, 2)}
+    settings = grid_settings(space, 3)
+    np.testing.assert_allclose([s["a"] for s in settings], [0.01, 0.01, 0.1, 0.1, 1, 1])
+    assert [s["b"] for s in settings] == [1, 2] * 3
+
+
+def test_paths_replace_fields():
+    model = fnn.Sequential(fnn.Dense(8), fnn.Dropout(0.1), fnn.Dense(2))
+    penalty = fnn.regularizers.L2(0.1)
+    objective = fnn.supervised(model, fnn.losses.squared_error, regularizer=penalty)
+    setting = {
+        "optimizer.learning_rate": 0.5,
+        "model.layers.1.rate": 0.3,
+        "model.layers.0": fnn.Dense(16),
+        "regularizer.strength": 0.2,
+    }
+    assert applied((objective, fnn.optimizers.SGD(0.1)), setting) == (
+        fnn.supervised(
+            fnn.Sequential(fnn.Dense(16), fnn.Dropout(0.3), fnn.Dense(2)),
+            fnn.losses.squared_error,
+            regularizer=fnn.regularizers.L2(0.2),
+        ),
+        fnn.optimizers.SGD(0.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("optimizer.rate", r"SGD\(0.1\) has no field 'rate'; its fields are \['learning"),
+        ("model.layers.2.rate", "needs a number below 1 in place of '2'"),
+        ("rate", "has no field 'rate'; its fields are .'model', 'loss'"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named(path, message):
+    objective = fnn.supervised(fnn.Sequential(fnn.Dense(1)), fnn.losses.squared_error)
+    with pytest.raises(ValueError, match=message):
+        applied((objective, fnn.optimizers.SGD(0.1)), {path: 0.1})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: search.Uniform(1.0, 0.0), "low must be below high"),
+        (lambda: search.LogUniform(0.0, 1.0), "above 0 for a logarithm"),
+        (lambda: search.Integers(0.5, 2), "must be integers"),
+        (lambda: search.Choice(()), "a tuple of some"),
+    ],
+)
+def test_bad_distributions_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_space_holds_distributions():
+    with pytest.raises(TypeError, match=r"space\['rate'\] must be a distribution.*got 0.1"):
+        random_settings({"rate": 0.1}, 2, jax.random.key(0))
