@@ -130,6 +130,8 @@ def random(
         metric: By what trials are ranked: a name of the history, after the last epoch.
         grows: Whether the metric is better the larger it is.
         at_once: How many networks are trained together at most, which bounds the memory.
+            With 1 they still share a program; a CPU that one network keeps busy is fastest
+            so.
         checkpoint: A file to which trials are written as soon as they are trained. The same
             call goes on from there.
         progress: Whether to print how the search goes.
