@@ -46,11 +46,14 @@ def main(
 
     def trained(member: tuple[Array, Key], data: Any) -> tuple[Any, Array]:
         rate, key = member
-        adam, sizes = (
+        train_state, history = fnn.train(
+            OBJECTIVE,
             fnn.optimizers.Adam(rate),
-            {"epochs": epochs, "batch_size": batch_size},
+            data,
+            key=key,
+            epochs=epochs,
+            batch_size=batch_size,
         )
-        train_state, history = fnn.train(OBJECTIVE, adam, data, key=key, **sizes)
         return train_state.params, history["loss"]
 
     @jax.jit

@@ -105,7 +105,7 @@ def digits(keys: Key, axes: Axes) -> tuple[float, float]:
         return alone, together
 
     seen, unseen = entropies(test[0]), entropies(x[~known])
-    bins = np.linspace(0, 2, 21)
+    bins = np.linspace(0, 2, 21).tolist()
     for values, label in ((seen[1], "digits 0 to 7"), (unseen[1], "8 and 9, never seen")):
         axes.hist(np.asarray(values), bins, density=True, alpha=0.6, label=label)
     axes.set(xlabel="entropy of the prediction", ylabel="density")

@@ -99,7 +99,7 @@ class _Silent:
 class _Lines(_Silent):
     """A line an epoch."""
 
-    def __init__(self, epochs: int, unit: str) -> None:
+    def __init__(self, epochs: int, unit: str = "epoch") -> None:
         self.epochs, self.unit = epochs, unit
 
     def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
@@ -113,7 +113,9 @@ class _Lines(_Silent):
 class _Bar(_Silent):
     """A bar over all epochs, and the latest figures on a line below."""
 
-    def __init__(self, console: Any, epochs: int, steps: int | None, unit: str) -> None:
+    def __init__(
+        self, console: Any, epochs: int, steps: int | None, unit: str = "epoch"
+    ) -> None:
         from rich import progress
         from rich.live import Live
 
