@@ -7,6 +7,7 @@ losses and optimizers are pure functions too, and gradients come from `jax.grad`
 from fnn import activations as activations
 from fnn import checkpoint as checkpoint
 from fnn import data as data
+from fnn import diagnostics as diagnostics
 from fnn import initializers as initializers
 from fnn import layers as layers
 from fnn import losses as losses

@@ -23,6 +23,7 @@ QUICK = {
         "activation_contract",
         "augmentation",
         "convolution",
+        "diagnostics_signals",
         "docs",
         "layer_contract",
         "loss_contract",

@@ -14,7 +14,7 @@ FLOORS = [
     {"layers.base", "layers.combinators", "regularizers", "checkpoint", "sharding"},
     {"layers", "optimizers", "per_example"},
     {"models", "training", "inspection", "inference", "pytorch"},
-    {"search", "plots"},
+    {"search", "plots", "diagnostics"},
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 CORE = {"jax", "numpy"}

@@ -221,13 +221,17 @@ def apply_child(
         own_key = None if key is None or pure else _child_key(key, name)
         y, new = layer.apply(own_params, own_state, x, key=own_key, train=train)
         if observe := _OBSERVER.get():
-            observe(_PATH.get(), layer, own_params, own_state, x, y)
+            seen = observe(_PATH.get(), layer, own_params, own_state, x, y)
+            y = y if seen is None else seen
     return y, {name: new} if new else {}
 
 
 @contextmanager
-def observing(callback: Callable[..., None]) -> Iterator[None]:
-    """Call `callback(path, layer, params, state, x, y)` after each layer that is run."""
+def observing(callback: Callable[..., Any]) -> Iterator[None]:
+    """Call `callback(path, layer, params, state, x, y)` after each layer that is run.
+
+    What the callback returns, unless that is `None`, takes the place of y.
+    """
     token = _OBSERVER.set(callback)
     try:
         yield
@@ -248,7 +252,7 @@ class _NoState(dict[str, Any]):
 _NO_STATE = _NoState()
 jax.tree_util.register_pytree_node(_NoState, lambda _: ((), None), lambda *_: _NO_STATE)
 _PATH: ContextVar[tuple[str, ...]] = ContextVar("path", default=())
-_OBSERVER: ContextVar[Callable[..., None] | None] = ContextVar("observer", default=None)
+_OBSERVER: ContextVar[Callable[..., Any] | None] = ContextVar("observer", default=None)
 
 
 @contextmanager

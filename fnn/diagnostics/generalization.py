@@ -1,0 +1,128 @@
+"""Bias and variance, as training and validation error show them."""
+
+from typing import Any, NamedTuple
+
+from fnn import checks
+from fnn.diagnostics.tables import rich_table
+from fnn.per_example.report import table
+
+HEADER = ("part", "verdict", "error")
+REMEDIES = {
+    "bias": (
+        "a larger network: more layers, more units",
+        "longer training, another optimizer, another learning rate",
+        "another architecture, better features",
+        "less regularization",
+    ),
+    "variance": (
+        "more data, data augmentation",
+        "regularization: L2, dropout, early stopping",
+        "a smaller network",
+        "another architecture",
+    ),
+}
+
+
+class BiasVariance(NamedTuple):
+    """What `bias_variance` returns; prints as a table, with what to try below.
+
+    Attributes:
+        bias: Training error less target error: what the network can't fit.
+        variance: Validation error less training error: what it can't generalize.
+        high_bias: Whether the bias is above the margin.
+        high_variance: Whether the variance is.
+    """
+
+    bias: float
+    variance: float
+    high_bias: bool
+    high_variance: bool
+
+    @property
+    def verdict(self) -> str:
+        """Return both in words, such as `"high bias, low variance"`."""
+        return f"{_word(self.high_bias)} bias, {_word(self.high_variance)} variance"
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """Return what to try: against bias first, as it comes first."""
+        bias = REMEDIES["bias"] if self.high_bias else ()
+        return bias + (REMEDIES["variance"] if self.high_variance else ())
+
+    def __str__(self) -> str:
+        return f"{table(HEADER, self._rows(), numbers=1)}\n\n{self._conclusion()}"
+
+    def __rich__(self) -> Any:
+        marked = self.high_bias, self.high_variance
+        caption = self._conclusion()
+        return rich_table(HEADER, self._rows(), numbers=1, marked=marked, caption=caption)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            ("bias", _word(self.high_bias), f"{self.bias:.1%}"),
+            ("variance", _word(self.high_variance), f"{self.variance:.1%}"),
+        ]
+
+    def _conclusion(self) -> str:
+        ending = "; try" if self.remedies else ""
+        remedies = [f"  - {remedy}" for remedy in self.remedies]
+        return "\n".join([f"{self.verdict}{ending}", *remedies])
+
+
+def bias_variance(
+    train_error: float,
+    validation_error: float,
+    *,
+    target_error: float = 0.0,
+    margin: float = 0.05,
+) -> BiasVariance:
+    """Say whether a classifier underfits, overfits, both or neither.
+
+    The bias is train_error - target_error, the variance validation_error - train_error;
+    each is high if it is above the margin.
+
+    Source: Ng 2018, "Machine learning yearning", chapters 20 to 27.
+
+    Args:
+        train_error: Share of the training examples that are misclassified, 0 to 1.
+        validation_error: The same of examples that training did not see.
+        target_error: What can be reached at best: the error of a human, or of the best
+            classifier there is.
+        margin: From which share on a difference is high.
+
+    Returns:
+        The verdict, and what to try. Print it.
+
+    Raises:
+        ValueError: If an argument is not from 0 to 1.
+
+    Example:
+        >>> fnn.diagnostics.bias_variance(0.01, 0.11).verdict
+        'low bias, high variance'
+        >>> print(fnn.diagnostics.bias_variance(0.15, 0.16))
+        part      verdict  error
+        --------  -------  -----
+        bias      high     15.0%
+        variance  low       1.0%
+        <BLANKLINE>
+        high bias, low variance; try
+          - a larger network: more layers, more units
+          - longer training, another optimizer, another learning rate
+          - another architecture, better features
+          - less regularization
+    """
+    given = {
+        "train_error": train_error,
+        "validation_error": validation_error,
+        "target_error": target_error,
+        "margin": margin,
+    }
+    for name, value in given.items():
+        checks.between(f"{name}, a share and no percentage,", float(value), 0, 1)
+    bias = float(train_error) - float(target_error)
+    variance = float(validation_error) - float(train_error)
+    return BiasVariance(bias, variance, bias > margin, variance > margin)
+
+
+def _word(high: bool) -> str:
+    return "high" if high else "low"

@@ -1,0 +1,165 @@
+"""Slices of a loss through its parameters."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, tree
+from fnn.diagnostics.tables import number, rich_table
+from fnn.per_example.report import table
+from fnn.types import Array, Key, NDArray, PyTree
+
+HEADER = ("", "alpha", "beta", "loss")
+
+
+class LossSlice(NamedTuple):
+    """What `loss_slice` returns; prints as a table of its extremes.
+
+    Attributes:
+        alphas: Lengths along the first direction, (n,).
+        betas: Lengths along the second, (n,); (1,), a zero, where there is none.
+        losses: (n,) along one direction, (n, n), of alphas and betas, along two.
+        directions: One or two trees like the parameters.
+    """
+
+    alphas: NDArray
+    betas: NDArray
+    losses: NDArray
+    directions: tuple[PyTree, ...]
+
+    def __str__(self) -> str:
+        return table(HEADER, self._rows(), numbers=3)
+
+    def __rich__(self) -> Any:
+        rows = self._rows()
+        return rich_table(HEADER, rows, numbers=3, marked=[False] * len(rows), caption="")
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        width = len(self.betas)
+        flat = self.losses.ravel()
+        places = {
+            "centre": len(self.alphas) // 2 * width + width // 2,
+            "lowest": int(np.nanargmin(flat)),
+            "highest": int(np.nanargmax(flat)),
+        }
+        return [
+            (
+                name,
+                number(float(self.alphas[i // width])),
+                number(float(self.betas[i % width])),
+                number(float(flat[i])),
+            )
+            for name, i in places.items()
+        ]
+
+
+def loss_slice(
+    loss: Callable[..., Any],
+    params: PyTree,
+    *arguments: Any,
+    key: Key | None = None,
+    directions: Sequence[PyTree] | None = None,
+    dimensions: int = 2,
+    span: float = 1.0,
+    points: int = 25,
+    has_aux: bool = False,
+) -> LossSlice:
+    """Compute L(θ + α d) on a line, or L(θ + α d + β e) on a plane through θ.
+
+    Random directions are normalized filter by filter: each filter of d, the weights of
+    one output feature (the last axis of a kernel), has the length of that filter of θ, so
+    that slices of different networks compare. Leaves of one axis, biases and the scales of
+    norms, stay where they are.
+
+    The points are computed one after the other, in one compiled call, so that the memory
+    is that of one loss.
+
+    Source: Li et al. 2018, "Visualizing the loss landscape of neural nets".
+
+    Args:
+        loss: `loss(params, *arguments)`, a scalar, or `(scalar, aux)`. What
+            `fnn.supervised` makes is one: its arguments are state, batch and key.
+        params: θ.
+        *arguments: What else the loss takes.
+        key: A typed key, to draw random directions.
+        directions: Instead, one tree or two, used as they are: the difference of two
+            solutions shows what lies between them.
+        dimensions: How many random directions are drawn: 1 or 2.
+        span: α and β go from -span to span.
+        points: How many values α and β have; an odd number has 0 among them.
+        has_aux: Whether the loss returns a pair.
+
+    Returns:
+        α, β, the losses and the directions. Draw it by `fnn.plots.surface`.
+
+    Raises:
+        TypeError: If neither `key` nor `directions` are given, or both are.
+        ValueError: If there are no one or two directions.
+
+    Example:
+        >>> def loss(params):
+        ...     return jax.numpy.sum(params["w"] ** 2)
+        >>> params = {"w": jax.numpy.zeros(2)}
+        >>> direction = {"w": jax.numpy.array([1.0, 0.0])}
+        >>> found = fnn.diagnostics.loss_slice(
+        ...     loss, params, directions=[direction], points=5
+        ... )
+        >>> found.losses.tolist()
+        [1.0, 0.25, 0.0, 0.25, 1.0]
+    """
+    if (key is None) == (directions is None):
+        raise TypeError("loss_slice needs a key for random directions, or directions")
+    points = checks.positive_integer("points", points)
+    checks.between("span", span, 0, float("inf"))
+    if directions is None:
+        checks.one_of("dimensions", dimensions, (1, 2))
+        keys = jax.random.split(checks.typed_key(key, "loss_slice"), dimensions)
+        directions = [_filter_normalized(key, params) for key in keys]
+    if len(directions) not in (1, 2):
+        raise ValueError(f"loss_slice needs one or two directions, got {len(directions)}")
+    alphas = np.linspace(-span, span, points)
+    betas = alphas if len(directions) == 2 else np.zeros(1)
+    grid = np.stack(np.meshgrid(alphas, betas, indexing="ij"), -1).reshape(-1, 2)
+    places = jnp.asarray(grid[:, : len(directions)], jnp.result_type(float))
+    losses = _losses(loss, has_aux, params, tuple(directions), places, *arguments)
+    shape = (points,) * len(directions)
+    return LossSlice(alphas, betas, np.asarray(losses).reshape(shape), tuple(directions))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _losses(
+    loss: Callable[..., Any],
+    has_aux: bool,
+    params: PyTree,
+    directions: tuple[PyTree, ...],
+    places: Array,
+    *arguments: Any,
+) -> Array:
+    def at(lengths: Array) -> Array:
+        moved = params
+        for length, direction in zip(lengths, directions, strict=True):
+            moved = tree.add(moved, tree.scale(length, direction))
+        result = loss(moved, *arguments)
+        return result[0] if has_aux else result
+
+    return jax.lax.map(at, places)
+
+
+def _filter_normalized(key: Key, params: PyTree) -> PyTree:
+    """Return a random direction whose filters are as long as those of the parameters."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(structure, list(map(_normalized_leaf, keys, leaves)))
+
+
+def _normalized_leaf(key: Key, leaf: Array) -> Array:
+    if leaf.ndim < 2:
+        return jnp.zeros_like(leaf)
+    noise = jax.random.normal(key, leaf.shape, leaf.dtype)
+    axes = tuple(range(leaf.ndim - 1))
+    lengths = [jnp.sqrt(jnp.sum(a**2, axes, keepdims=True)) for a in (leaf, noise)]
+    return noise * (lengths[0] / lengths[1])
