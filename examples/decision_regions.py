@@ -26,12 +26,12 @@ from fnn.models import mlp
 
 DEPTHS = {
     "no hidden layer": mlp(2),
-    "chain of 3 linear layers": mlp(16, 16, 2, activation=identity),
-    "1 hidden layer of 16": mlp(16, 2, activation=tanh),
-    "2 hidden layers of 16": mlp(16, 16, 2, activation=tanh),
+    "chain of 3 linear layers": mlp(6, 6, 2, activation=identity),
+    "1 hidden layer of 6": mlp(6, 2, activation=tanh),
+    "2 hidden layers of 6": mlp(6, 6, 2, activation=tanh),
 }
-WIDTHS = {f"{n} hidden units": mlp(n, 2, activation=tanh) for n in (1, 2, 3, 10)}
-CURVES = {f"{n} hidden units": mlp(n, 1, activation=tanh) for n in (1, 3, 6, 50)}
+WIDTHS = {f"hidden units: {n}": mlp(n, 2, activation=tanh) for n in (1, 2, 3, 10)}
+CURVES = {f"hidden units: {n}": mlp(n, 1, activation=tanh) for n in (1, 3, 6, 50)}
 
 
 def train(model: fnn.Layer, loss: Any, data: Any, epochs: int) -> Any:
@@ -70,7 +70,7 @@ def main(
 ) -> Any:
     """Return accuracies by depth and width, errors of the curves, and of the collapse."""
     figure, axes = plt.subplots(3, 4, figsize=(11, 8.2), layout="constrained")
-    spirals = fnn.data.spirals(300, key=jax.random.key(0), classes=2, noise=0.03)
+    spirals = fnn.data.spirals(300, key=jax.random.key(0), classes=2, noise=0.03, turns=1.0)
     circles = fnn.data.circles(300, key=jax.random.key(0), noise=0.1)
     accuracies = {}
     for row, models, data in (axes[0], depths, spirals), (axes[1], widths, circles):
@@ -89,10 +89,10 @@ def main(
         print(f"{name:24} root mean squared error {errors[name]:.3f}")
         panel.plot(x, curve(x), color="0.6", linewidth=4)
         panel.plot(x, fitted, color="#D55E00")
-        panel.set(title=f"{name}: error {errors[name]:.2g}", xticks=[], yticks=[])
+        panel.set(title=f"{name}, error {errors[name]:.2g}", xticks=[], yticks=[])
     folder = Path(outputs)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "decision_regions.png", dpi=95)
+    figure.savefig(folder / "decision_regions.png", dpi=85)
     plt.close(figure)
     return accuracies, errors, gap
 
@@ -104,7 +104,7 @@ def regions(axes: Any, name: str, model: Any, params: Any, data: Any) -> float:
     print(f"{name:24} {accuracy:4.0%} right")
     fnn.plots.decision_regions(predict, *data, axes=axes)
     axes.get_legend().remove()
-    axes.set(title=f"{name}: {accuracy:.0%}", xticks=[], yticks=[], xlabel="", ylabel="")
+    axes.set(title=f"{name}, {accuracy:.0%}", xticks=[], yticks=[], xlabel="", ylabel="")
     return accuracy
 
 
