@@ -1,5 +1,6 @@
 """Data that does not fit: streamed arrays, loaders, and the thread that reads ahead."""
 
+import gc
 import threading
 import time
 import traceback
@@ -13,6 +14,7 @@ import pytest
 import fnn
 from fnn import losses, metrics, optimizers
 from fnn.data import Streamed, prefetched
+from fnn.data.streaming import Memory
 from fnn.training import validation
 
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
@@ -184,6 +186,30 @@ def test_batch_unlike_the_first_is_named():
 def test_bad_data_is_refused(data, changes, message):
     with pytest.raises((TypeError, ValueError), match=message):
         fit(data, **changes)
+
+
+def test_memory_is_used_again_once_nothing_refers_to_it():
+    """Not while a view or an array of JAX's has it, whatever the device does with it."""
+    memory, dtype = Memory(), np.dtype("float32")
+
+    def filled(value):
+        array = memory.empty((3, 5), dtype)
+        array[...] = value
+        return array
+
+    first = filled(1)
+    address, part = first.ctypes.data, first[1:]
+    on_device = jax.device_put(first)
+    assert address % 64 == 0
+    del first
+    others = [filled(value) for value in (2, 3)]
+    np.testing.assert_array_equal(on_device, np.ones((3, 5)))
+    np.testing.assert_array_equal(part, np.ones((2, 5)))
+    del on_device, part
+    gc.collect()  # when JAX lets go of what was given back
+    assert filled(4).ctypes.data == address
+    assert [other.mean() for other in others] == [2, 3]
+    assert memory.empty((2, 5), dtype).ctypes.data != address
 
 
 def test_streamed_refuses_what_is_not_alike():

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import queue
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -61,16 +62,40 @@ class Streamed:
     def __len__(self) -> int:
         return int(jax.tree.leaves(self.y)[0].shape[0])
 
-    def take(self, rows: NDArray) -> tuple[PyTree, PyTree]:
-        """Return inputs and targets of the examples that integers name, on the device."""
-        x, y = jax.tree.map(lambda leaf: _to_device(leaf, rows), (self.x, self.y))
-        return x, y
-
     @property
     def bytes_per_example(self) -> int:
         """The bytes that an example takes."""
         leaves = jax.tree.leaves((self.x, self.y))
         return sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
+
+
+class Memory:
+    """Memory of the host for arrays, used again once nothing refers to them.
+
+    Fresh memory would have to be cleared by the system, page by page, which takes as long
+    as to copy into it. On the CPU JAX keeps what begins at a cache line as its own, without
+    another copy, and refers to it for as long.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[NDArray]] = {}
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray:
+        """Return an array whose values are whatever the memory held."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        free = self._free.setdefault(nbytes, [])
+        block = free.pop() if free else np.empty(nbytes + CACHE_LINE, np.uint8)
+        first = -block.ctypes.data % CACHE_LINE
+        owner = np.frombuffer(block[first : first + nbytes].data, np.uint8)
+        # All views of the owner refer to it; after the last of them the block is free.
+        weakref.finalize(owner, free.append, block)
+        return owner.view(dtype).reshape(shape)
+
+
+def take(data: Streamed, rows: NDArray, memory: Memory) -> tuple[PyTree, PyTree]:
+    """Return inputs and targets of the examples that integers name, on the device."""
+    x, y = jax.tree.map(lambda leaf: _to_device(leaf, rows, memory), (data.x, data.y))
+    return x, y
 
 
 @contextlib.contextmanager
@@ -124,15 +149,10 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
         thread.join()
 
 
-def _to_device(leaf: Any, rows: NDArray) -> Array:
-    """Return rows of an array; on the CPU, JAX keeps memory that begins at a cache line."""
+def _to_device(leaf: Any, rows: NDArray, memory: Memory) -> Array:
     if not isinstance(leaf, np.ndarray):
         return jnp.asarray(leaf[rows])
-    shape = (len(rows), *leaf.shape[1:])
-    nbytes = math.prod(shape) * leaf.itemsize
-    memory = np.empty(nbytes + CACHE_LINE, np.uint8)
-    first = -memory.ctypes.data % CACHE_LINE
-    out = memory[first : first + nbytes].view(leaf.dtype).reshape(shape)
+    out = memory.empty((len(rows), *leaf.shape[1:]), leaf.dtype)
     # All rows are there; to check that again, NumPy would copy once more.
     return jax.device_put(np.take(leaf, rows, 0, out, mode="clip"))
 

@@ -8,7 +8,7 @@ contains one is called from the host there.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -23,18 +23,22 @@ from fnn.types import Array, Key, PyTree
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["arrays", "examples"],
+    data_fields=["arrays", "order", "base", "examples"],
     meta_fields=["batch_size", "weighted", "sharding"],
 )
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Inputs and targets on the device, or as many of them as are there at a time.
+    """Inputs and targets on the device, all of an epoch's or some batches of them.
 
-    `examples` is how many there are, and `weighted` whether some batch of the whole set
-    is filled up, so that batches have weights. `sharding` is how batches lie on a mesh.
+    `order` names the rows of the batches, one after the other; None is the order in which
+    they lie. The first of them is batch `base` of the epoch. `examples` is how many the
+    epoch has, and `weighted` whether its last batch is filled up, so that batches have
+    weights. `sharding` is how batches lie on a mesh.
     """
 
     arrays: tuple[PyTree, PyTree]
+    order: Array | None
+    base: int
     examples: int
     batch_size: int
     weighted: bool
@@ -47,11 +51,11 @@ class Carry(NamedTuple):
     train_state: TrainState
     totals: dict[str, Array]  # each metric, summed over the examples of the epoch
     examples: Array  # of the epoch, so far
-    bad_step: Array  # the first step of a piece whose loss was not finite, else -1
+    bad_step: Array  # the first of the epoch whose loss was not finite, else -1
 
 
-Loop: TypeAlias = Callable[[Step, Carry, Dataset, Array, int, int], Carry]
-"""Takes so many steps of an order, from one on; called `(..., first, steps)`."""
+Loop: TypeAlias = Callable[[Step, Carry, Dataset, int, int], Carry]
+"""Takes so many steps of an epoch, from one on; called `(..., first, steps)`."""
 
 
 @functools.partial(jax.jit, static_argnames=("examples", "batch_size"))
@@ -61,15 +65,23 @@ def shuffled_order(key: Key, epoch: int, examples: int, batch_size: int) -> Arra
     return jnp.resize(order, (-(-examples // batch_size) * batch_size,))
 
 
-def take_batch(dataset: Dataset, order: Array, i: Array) -> tuple[PyTree, ...]:
-    """Return the i-th batch of an order: `(x, y)`, or `(x, y, weights)`.
+def take_batch(dataset: Dataset, i: Array) -> tuple[PyTree, ...]:
+    """Return the i-th batch of an epoch: `(x, y)`, or `(x, y, weights)`.
 
     Where the batch size does not divide the number of examples, the last batch is filled
     up with examples that the epoch has had already, and their weights are 0.
     """
     size = dataset.batch_size
-    rows = jax.lax.dynamic_slice_in_dim(order, i * size, size)
-    batch: tuple[PyTree, ...] = jax.tree.map(lambda a: a[rows], dataset.arrays)
+
+    def part(array: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(array, (i - dataset.base) * size, size)
+
+    batch: tuple[PyTree, ...]
+    if dataset.order is None:
+        batch = jax.tree.map(part, dataset.arrays)
+    else:
+        rows = part(dataset.order)
+        batch = jax.tree.map(lambda a: a[rows], dataset.arrays)
     if dataset.weighted:
         batch = *batch, i * size + jnp.arange(size) < dataset.examples
     if dataset.sharding is not None:
@@ -84,7 +96,7 @@ def start(train_state: TrainState, metrics: PyTree) -> Carry:
 
 
 def advance(step: Step, carry: Carry, batch: tuple[PyTree, ...], i: Array) -> Carry:
-    """Take the i-th step of a piece."""
+    """Take the i-th step of an epoch."""
     train_state, metrics = step(carry.train_state, batch)
     count = examples_of(batch)
     totals = jax.tree.map(
@@ -112,45 +124,32 @@ def choose_loop(jaxpr: Any) -> Loop:
 
 
 def take_steps(
-    step: Step, carry: Carry, dataset: Dataset, order: Array, first: int, steps: int
+    step: Step, carry: Carry, dataset: Dataset, first: int, steps: int
 ) -> Carry:
-    """Take so many steps of an order, from number `first` on."""
+    """Take so many steps of an epoch, from number `first` on."""
 
     def body(i: Array, carry: Carry) -> Carry:
-        batch = take_batch(dataset, order, first + i)
-        return advance(step, carry, batch, first + i)
+        return advance(step, carry, take_batch(dataset, first + i), first + i)
 
     return jax.lax.fori_loop(0, steps, body, carry)
 
 
 # A number of steps that is known when compiling spares an accelerator asking the host.
-whole_loop = jax.jit(take_steps, static_argnums=(0, 5))
+whole_loop = jax.jit(take_steps, static_argnums=(0, 4))
 compiled_loop = jax.jit(take_steps, static_argnums=0)
-_advance = jax.jit(advance, static_argnums=0, donate_argnums=1)
+advance_donated = jax.jit(advance, static_argnums=0, donate_argnums=1)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _take_and_advance(
-    step: Step, carry: Carry, dataset: Dataset, order: Array, i: Array
-) -> Carry:
-    return advance(step, carry, take_batch(dataset, order, i), i)
+def _take_and_advance(step: Step, carry: Carry, dataset: Dataset, i: Array) -> Carry:
+    return advance(step, carry, take_batch(dataset, i), i)
 
 
-def host_loop(
-    step: Step, carry: Carry, dataset: Dataset, order: Array, first: int, steps: int
-) -> Carry:
+def host_loop(step: Step, carry: Carry, dataset: Dataset, first: int, steps: int) -> Carry:
     """Take steps one call at a time."""
     carry = jax.tree.map(jnp.copy, carry)  # because what is donated is used up
     for i in range(first, first + steps):
-        carry = _take_and_advance(step, carry, dataset, order, i)
-    return carry
-
-
-def batch_loop(step: Step, carry: Carry, batches: Sequence[tuple[PyTree, ...]]) -> Carry:
-    """Take a step for each of some batches."""
-    carry = jax.tree.map(jnp.copy, carry)
-    for i, batch in enumerate(batches):
-        carry = _advance(step, carry, batch, i)
+        carry = _take_and_advance(step, carry, dataset, i)
     return carry
 
 

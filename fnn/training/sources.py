@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.data.streaming import Streamed, prefetched
+from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.layers.base import spec
 from fnn.sharding import Layout
 from fnn.training.inputs import as_batch, on_device, replicated
 from fnn.training.loop import Carry, Dataset, shuffled_order, take_batch
-from fnn.training.pieces import Piece, Runner
+from fnn.training.pieces import Piece, Runner, Stretch
 from fnn.training.validation import examples_per_chunk, sample_of
-from fnn.types import Batch, NDArray, PyTree
+from fnn.types import Array, Batch, NDArray, PyTree
 
 
 class Source(abc.ABC):
@@ -54,26 +54,29 @@ class Arrays(Source):
         self, arrays: tuple[PyTree, PyTree], batch_size: Any, layout: Layout | None
     ) -> None:
         self.examples = jax.tree.leaves(arrays)[0].shape[0]
-        size = _checked_size(batch_size, self.examples, layout)
-        weighted = self.examples % size != 0
-        sharding = layout.batch if layout else None
-        self.dataset = Dataset(arrays, self.examples, size, weighted, sharding)
-        self.sample = arrays
-        self.batch = jax.eval_shape(take_batch, self.dataset, _no_rows(size), 0)
+        self.batch_size = _checked_size(batch_size, self.examples, layout)
+        self.sample, self.layout = arrays, layout
+        dataset = self._dataset(jnp.zeros(self.batch_size, jnp.int32))
+        self.batch = jax.eval_shape(take_batch, dataset, 0)
 
     @property
     def steps(self) -> int:
-        return -(-self.examples // self.dataset.batch_size)
+        return -(-self.examples // self.batch_size)
 
     def pieces(
         self, runner: Runner, epoch: int, first: int, carry: Carry
     ) -> Generator[Piece]:
-        size = self.dataset.batch_size
-        order = shuffled_order(runner.order_key, epoch, self.examples, size)
-        return runner.through_dataset(self.dataset, order, first, self.steps, 0, carry)
+        order = shuffled_order(runner.order_key, epoch, self.examples, self.batch_size)
+        stretch = Stretch(self._dataset(order), first, self.steps)
+        return runner.through_datasets(iter([stretch]), carry)
+
+    def _dataset(self, order: Array) -> Dataset:
+        size, sharding = self.batch_size, self.layout.batch if self.layout else None
+        weighted = self.examples % size != 0
+        return Dataset(self.sample, order, 0, self.examples, size, weighted, sharding)
 
     def __repr__(self) -> str:
-        return f"{self.examples} examples in batches of {self.dataset.batch_size}"
+        return f"{self.examples} examples in batches of {self.batch_size}"
 
 
 class Chunks(Source):
@@ -83,8 +86,9 @@ class Chunks(Source):
         self.data, self.layout = data, layout
         self.batch_size = _checked_size(batch_size, len(data), layout)
         self.sample = sample_of(data)
+        self.memory = Memory()
         dataset = self._dataset(np.zeros(self.batch_size, np.int32), 0)
-        self.batch = jax.eval_shape(take_batch, dataset, _no_rows(self.batch_size), 0)
+        self.batch = jax.eval_shape(take_batch, dataset, 0)
 
     @property
     def steps(self) -> int:
@@ -97,21 +101,18 @@ class Chunks(Source):
         order = np.asarray(shuffled_order(runner.order_key, epoch, len(self.data), size))
         most = examples_per_chunk(self.data, size) // size
         bounds = [(a, min(a + most, last)) for a in range(first, last, most)]
-        chunks = (self._dataset(order[a * size : b * size], a) for a, b in bounds)
-        with prefetched(chunks) as ready:
-            for (base, end), dataset in zip(bounds, ready, strict=True):
-                rows = jnp.arange((end - base) * size, dtype=jnp.int32)
-                for piece in runner.through_dataset(dataset, rows, base, end, base, carry):
-                    yield piece
-                    carry = piece.after
+        stretches = (
+            Stretch(self._dataset(order[a * size : b * size], a), a, b) for a, b in bounds
+        )
+        with prefetched(stretches) as ready:
+            yield from runner.through_datasets(ready, carry)
 
     def _dataset(self, rows: NDArray, base: int) -> Dataset:
         """Return the examples of some batches, the first being number `base`."""
-        arrays = replicated(self.data.take(rows), self.layout)
+        arrays = replicated(take(self.data, rows, self.memory), self.layout)
         sharding = self.layout.batch if self.layout else None
-        left = jnp.int32(len(self.data) - base * self.batch_size)
-        weighted = len(self.data) % self.batch_size != 0
-        return Dataset(arrays, left, self.batch_size, weighted, sharding)
+        examples, size = len(self.data), self.batch_size
+        return Dataset(arrays, None, base, examples, size, examples % size != 0, sharding)
 
     def __repr__(self) -> str:
         return f"{len(self.data)} examples in batches of {self.batch_size}"
@@ -199,10 +200,6 @@ def source_of(
 
 def _of_one_example(batch: Batch) -> Any:
     return jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), batch)
-
-
-def _no_rows(batch_size: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((batch_size,), jnp.int32)
 
 
 def _checked_size(batch_size: Any, examples: int, layout: Layout | None) -> int:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn.data.streaming import Streamed, prefetched
+from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.sharding import Layout
 from fnn.training.inputs import as_batch, on_device, replicated
 from fnn.types import Batch, PyTree
@@ -47,7 +47,7 @@ def held_out(data: Any, name: str, layout: Layout | None = None) -> HeldOut:
 
 def sample_of(data: Streamed) -> tuple[PyTree, PyTree]:
     """Return the first examples."""
-    return data.take(np.arange(min(SAMPLE, len(data))))
+    return take(data, np.arange(min(SAMPLE, len(data))), Memory())
 
 
 def examples_per_chunk(data: Streamed, multiple_of: int = 1) -> int:
@@ -60,7 +60,8 @@ def _read(data: Streamed, layout: Layout | None) -> Generator[Batch]:
     size = examples_per_chunk(data)
     bounds = range(0, len(data), size)
     rows = (np.arange(first, min(first + size, len(data))) for first in bounds)
-    chunks = (replicated(data.take(chosen), layout) for chosen in rows)
+    memory = Memory()
+    chunks = (replicated(take(data, chosen, memory), layout) for chosen in rows)
     with prefetched(chunks) as ready:
         yield from ready
 
