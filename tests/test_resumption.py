@@ -18,7 +18,8 @@ import resumed_training
 import fnn
 from fnn import losses, optimizers
 from fnn.checkpoint import Checkpointer
-from fnn.training import resumption
+from fnn.data import Streamed
+from fnn.training import resumption, validation
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 4)).astype("float32")
@@ -233,8 +234,18 @@ class Poison(fnn.Layer):
         return jnp.where(params["count"] > 4.5, jnp.nan, x + 0 * params["count"])
 
 
-def test_what_is_not_finite_is_named_and_the_last_good_is_saved(tmp_path):
+def batches(x, y):
+    return lambda epoch: [(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)]
+
+
+@pytest.mark.parametrize("form", ["resident", "streamed", "batches"])
+def test_what_is_not_finite_is_named_and_the_last_good_is_saved(
+    tmp_path, monkeypatch, form
+):
     """Each step adds 1 to the count, so that step 5 is the first to give NaN."""
+    monkeypatch.setattr(validation, "BYTES_PER_CHUNK", 200)  # a chunk is a batch
+    x, y = np.zeros((64, 2), "float32"), Y[:32].repeat(2)
+    data = {"resident": (x, y), "streamed": Streamed(x, y), "batches": batches(x, y)}
 
     def loss(output, target):
         return jnp.sum(output[0]) - output[1]
@@ -249,10 +260,10 @@ def test_what_is_not_finite_is_named_and_the_last_good_is_saved(tmp_path):
             model,
             loss,
             optimizers.SGD(1.0),
-            (np.zeros((64, 2), "float32"), Y[:32].repeat(2)),
+            data[form],
             key=jax.random.key(0),
             epochs=9,
-            batch_size=16,
+            batch_size=None if form == "batches" else 16,
             checkpoint=tmp_path,
             progress=False,
         )
