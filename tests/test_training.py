@@ -96,19 +96,20 @@ def test_loops_agree():
     step = fnn.make_step(
         fnn.supervised(MODEL, losses.softmax_cross_entropy), optimizers.Adam(0.01)
     )
-    dataset = loops.Dataset(jax.tree.map(jnp.asarray, data()), 50, 16, True)
     order = loops.shuffled_order(jax.random.key(1), 0, 50, 16)
+    arrays = jax.tree.map(jnp.asarray, data())
+    dataset = loops.Dataset(arrays, order, 0, 50, 16, True)
     params, state = MODEL.init(jax.random.key(2), dataset.arrays[0][0])
     train_state = fnn.TrainState.create(
         params, state, step.optimizer, key=jax.random.key(3)
     )
     carry = loops.start(train_state, {"loss": jnp.zeros(())})
     ends = [
-        loop(step, carry, dataset, order, 0, 4)
+        loop(step, carry, dataset, 0, 4)
         for loop in (loops.compiled_loop, loops.whole_loop, loops.host_loop)
     ]
-    half = loops.compiled_loop(step, carry, dataset, order, 0, 2)
-    ends.append(loops.compiled_loop(step, half, dataset, order, 2, 2))
+    half = loops.compiled_loop(step, carry, dataset, 0, 2)
+    ends.append(loops.compiled_loop(step, half, dataset, 2, 2))
     for end in ends[1:]:
         chex.assert_trees_all_close(
             end.train_state.params, ends[0].train_state.params, rtol=1e-5, atol=1e-7

@@ -153,8 +153,8 @@ def learning_rate_range(
     step = make_step(supervised(model, loss), growing)
     train_state = TrainState.create(params, state or {}, growing, key=step_key)
     order = _order(order_key, examples, batch_size, steps)
-    dataset = Dataset((x, y), order.size, batch_size, weighted=False)
-    carry = _run(step, _start(train_state, steps), dataset, order, smoothing)
+    dataset = Dataset((x, y), order, 0, order.size, batch_size, weighted=False)
+    carry = _run(step, _start(train_state, steps), dataset, smoothing)
     return _result(carry, np.geomspace(low, high, steps))
 
 
@@ -210,11 +210,9 @@ def _start(train_state: TrainState, steps: int) -> _Carry:
     return _Carry(train_state, unknown, unknown, zero, infinity, none, jnp.bool_(False))
 
 
-def _advance(
-    step: Step, carry: _Carry, dataset: Dataset, order: Array, smoothing: Array
-) -> _Carry:
+def _advance(step: Step, carry: _Carry, dataset: Dataset, smoothing: Array) -> _Carry:
     i = carry.i
-    train_state, metrics = step(carry.train_state, take_batch(dataset, order, i))
+    train_state, metrics = step(carry.train_state, take_batch(dataset, i))
     loss = metrics["loss"].astype(carry.losses.dtype)
     average = smoothing * carry.average + (1 - smoothing) * loss
     smoothed = average / (1 - smoothing ** (i + 1).astype(loss.dtype))
@@ -235,16 +233,14 @@ def _goes_on(carry: _Carry) -> Array:
     return (carry.i < len(carry.losses)) & ~carry.diverged
 
 
-def _run(
-    step: Step, carry: _Carry, dataset: Dataset, order: Array, smoothing: float
-) -> _Carry:
+def _run(step: Step, carry: _Carry, dataset: Dataset, smoothing: float) -> _Carry:
     """Run the test in one compiled loop, or in the host's, where that is faster."""
     share = jnp.asarray(smoothing, carry.losses.dtype)
-    jaxpr = jax.make_jaxpr(_advance, static_argnums=0)(step, carry, dataset, order, share)
+    jaxpr = jax.make_jaxpr(_advance, static_argnums=0)(step, carry, dataset, share)
     if choose_loop(jaxpr.jaxpr) is not host_loop:
-        return _compiled(step, carry, dataset, order, share)
+        return _compiled(step, carry, dataset, share)
     while _goes_on(carry):
-        carry = _jitted(step, carry, dataset, order, share)
+        carry = _jitted(step, carry, dataset, share)
     return carry
 
 
@@ -252,11 +248,9 @@ _jitted = jax.jit(_advance, static_argnums=0)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _compiled(
-    step: Step, carry: _Carry, dataset: Dataset, order: Array, smoothing: Array
-) -> _Carry:
+def _compiled(step: Step, carry: _Carry, dataset: Dataset, smoothing: Array) -> _Carry:
     return jax.lax.while_loop(
-        _goes_on, lambda carry: _advance(step, carry, dataset, order, smoothing), carry
+        _goes_on, lambda carry: _advance(step, carry, dataset, smoothing), carry
     )
 
 

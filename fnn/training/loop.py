@@ -123,9 +123,7 @@ def choose_loop(jaxpr: Any) -> Loop:
     return host_loop if _has_convolution(jaxpr) else compiled_loop
 
 
-def take_steps(
-    step: Step, carry: Carry, dataset: Dataset, first: int, steps: int
-) -> Carry:
+def take_steps(step: Step, carry: Carry, dataset: Dataset, first: int, steps: int) -> Carry:
     """Take so many steps of an epoch, from number `first` on."""
 
     def body(i: Array, carry: Carry) -> Carry:

@@ -24,7 +24,7 @@ from fnn.types import Batch, Key
 SECONDS_PER_PIECE = 0.5
 FIRST_PIECE = 16
 STEPS_ON_ACCELERATORS = 500
-BYTES_PER_PIECE = 2**28  # of batches, which are kept until their losses are known
+BYTES_PER_PIECE = 2**26  # of batches, which are kept until their losses are known
 
 
 class Piece(NamedTuple):
@@ -62,7 +62,11 @@ class Runner:
     step: Step
     loop: Loop
     order_key: Key
-    pace: int = dataclasses.field(default_factory=lambda: FIRST_PIECE)
+    pace: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        alone = jax.process_count() == 1
+        self.pace = FIRST_PIECE if alone else STEPS_ON_ACCELERATORS
 
     def through_datasets(
         self, stretches: Iterator[Stretch], carry: Carry

@@ -106,7 +106,7 @@ def train(
     checks.typed_key(key, "train")
     epochs = checks.positive_integer("epochs", epochs)
     source = Arrays(on_device(data, "data"), batch_size, None)
-    check_divisible(source.dataset.batch_size, accumulate)
+    check_divisible(source.batch_size, accumulate)
     init_key, order_key, step_key = jax.random.split(key, 3)
     if train_state is None:
         params, state = _initial(objective, params, state, init_key, source.sample[0])
@@ -114,15 +114,14 @@ def train(
     elif params is not None:
         raise ValueError("train takes params or train_state, which has its own, not both")
     _check(objective, train_state, source.sample, "data")
-    validate = _validation(objective, train_state, validation, source.dataset.batch_size)
+    validate = _validation(objective, train_state, validation, source.batch_size)
     _, reported = jax.eval_shape(step, train_state, source.batch)
     first = train_state.step // source.steps
-    size = source.dataset.batch_size
 
     def epoch(train_state: TrainState, number: Array) -> tuple[TrainState, Any]:
-        order = shuffled_order(order_key, number, source.examples, size)
+        order = shuffled_order(order_key, number, source.examples, source.batch_size)
         carry = start(train_state, reported)
-        carry = take_steps(step, carry, source.dataset, order, 0, source.steps)
+        carry = take_steps(step, carry, source.in_order(order), 0, source.steps)
         train_state = carry.train_state
         figures = means(carry) | validate(train_state)
         return train_state, figures | optimizer_figures(train_state.opt_state)

@@ -56,7 +56,7 @@ class Arrays(Source):
         self.examples = jax.tree.leaves(arrays)[0].shape[0]
         self.batch_size = _checked_size(batch_size, self.examples, layout)
         self.sample, self.layout = arrays, layout
-        dataset = self._dataset(jnp.zeros(self.batch_size, jnp.int32))
+        dataset = self.in_order(jnp.zeros(self.batch_size, jnp.int32))
         self.batch = jax.eval_shape(take_batch, dataset, 0)
 
     @property
@@ -67,10 +67,11 @@ class Arrays(Source):
         self, runner: Runner, epoch: int, first: int, carry: Carry
     ) -> Generator[Piece]:
         order = shuffled_order(runner.order_key, epoch, self.examples, self.batch_size)
-        stretch = Stretch(self._dataset(order), first, self.steps)
+        stretch = Stretch(self.in_order(order), first, self.steps)
         return runner.through_datasets(iter([stretch]), carry)
 
-    def _dataset(self, order: Array) -> Dataset:
+    def in_order(self, order: Array) -> Dataset:
+        """Return the examples in the order of an epoch."""
         size, sharding = self.batch_size, self.layout.batch if self.layout else None
         weighted = self.examples % size != 0
         return Dataset(self.sample, order, 0, self.examples, size, weighted, sharding)
