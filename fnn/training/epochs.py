@@ -98,7 +98,6 @@ class Training:
             value = row[self.early_stopping.metric]
             stopping = self.early_stopping.update(stopping, value, train_state[:2])
             stop = bool(stopping.stop)
-        self.display.epoch(epoch, row, float(carry.examples))
         end = EpochEnd(epoch, int(train_state.step), dict(row), *train_state[:2])
         stops = [callback(end) is True for callback in self.callbacks]
         # Only now: an interrupt before it leaves the end of the epoch to come again.
@@ -109,6 +108,7 @@ class Training:
             rows=(*self.position.rows, row),
             stop=stop or agreed(any(stops)),
         )
+        self.display.epoch(epoch, row, float(carry.examples))
         self.save(self.position)
 
     def _row(self, carry: Carry) -> Figures:
