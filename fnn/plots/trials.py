@@ -33,7 +33,7 @@ def parallel_coordinates(
     """Draw each trial as a line through its values, one axis a column, the score last.
 
     Choices, and numbers of which few occur, stand at equal distances; other numbers on a
-    logarithmic axis if they span two decades. The best trial is drawn thick. Lines without
+    logarithmic axis if they differ twentyfold. The best trial is drawn thick. Lines without
     a finite score are grey.
 
     Args:
@@ -203,15 +203,16 @@ def _scale(column: list[Any]) -> _Scale:
 
 
 def _spread(numbers: NDArray) -> _Scale:
-    """Return the axis for numbers, logarithmic if they span two decades."""
+    """Return the axis for numbers, logarithmic if they differ twentyfold."""
     from matplotlib.ticker import MaxNLocator
 
     low, high = np.nanmin(numbers), np.nanmax(numbers)
     if low == high:
         return _Scale(numbers * 0 + 0.5, [0.5], [_text(float(low))])
-    if low > 0 and high / low >= 100:
-        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-        marks = 10.0 ** np.array(powers)
+    if low > 0 and high / low >= 20:
+        powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+        between = (1, 3) if len(powers) <= 3 else (1,)
+        marks = np.array([m * 10.0**k for k in powers for m in between])
         numbers, low, high, places = np.log(numbers), *np.log([low, high]), np.log(marks)
     else:
         marks = places = np.array(MaxNLocator(5).tick_values(low, high))
