@@ -16,49 +16,31 @@ settings.register_profile("fnn", deadline=None, max_examples=50, derandomize=Tru
 settings.load_profile("fnn")
 
 ROOT = Path(__file__).parent.parent
-# These compile much and compute little: their programs are hardly worth optimizing.
-QUICK = {
+# These train for long, or look at programs as users have them; all others compile much and
+# compute little, and their programs are hardly worth optimizing.
+OPTIMIZED = {
     f"test_{name}"
     for name in (
-        "activation_contract",
-        "augmentation",
-        "convolution",
-        "diagnostics_signals",
-        "docs",
-        "layer_contract",
-        "loss_contract",
-        "losses",
-        "metrics",
-        "normalization",
-        "optimizer_contract",
-        "optimizers",
-        "per_example_clipping",
-        "per_example_compositions",
-        "per_example_influence",
-        "per_example_kernels",
-        "per_example_laws",
-        "per_example_layers",
-        "per_example_norms",
-        "per_example_precision",
-        "per_example_sampling",
-        "per_example_statistics",
-        "pooling",
-        "precision",
-        "private_gradient",
-        "repeat",
-        "search",
-        "shuffling",
-        "stochastic",
-        "streaming",
-        "train",
-        "training",
+        "accumulation",
+        "by_path",
+        "course_examples_1",
+        "course_examples_2",
+        "examples",
+        "loss_scaling",
+        "memory",
+        "models",
+        "perceptron",
+        "research_examples",
+        "resumption",
+        "search_examples",
     )
 }
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _compilation(request):
-    jax.config.update("jax_disable_most_optimizations", request.module.__name__ in QUICK)
+    quick = request.module.__name__ not in OPTIMIZED
+    jax.config.update("jax_disable_most_optimizations", quick)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def test_schedules(tmp_path):
     assert_drawn(tmp_path / "schedules.png")
 
 
+@pytest.mark.slow
 def test_larger_batches_bear_higher_rates_and_take_longer(tmp_path, monkeypatch):
     import batch_sizes
 
@@ -65,6 +66,7 @@ def test_larger_batches_bear_higher_rates_and_take_longer(tmp_path, monkeypatch)
     assert_drawn(tmp_path / "batch_sizes.png")
 
 
+@pytest.mark.slow
 def test_overfitting_and_its_cures(tmp_path):
     import overfitting
 
@@ -77,6 +79,7 @@ def test_overfitting_and_its_cures(tmp_path):
     assert_drawn(tmp_path / "overfitting.png")
 
 
+@pytest.mark.slow
 def test_features(tmp_path):
     import features
 
@@ -93,6 +96,7 @@ def test_features(tmp_path):
         assert_drawn(tmp_path / f"{name}.png")
 
 
+@pytest.mark.slow
 def test_wrong_labels_have_the_longest_gradients(tmp_path):
     import gradient_norms
 

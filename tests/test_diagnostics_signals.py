@@ -208,6 +208,7 @@ def test_a_layer_alone_is_a_model():
     assert (found.names, found.verdict) == (("dense",), "healthy")
 
 
+@pytest.mark.slow
 def test_healthy_residual_network_is_called_healthy():
     images = jax.random.normal(jax.random.key(4), (16, 8, 8, 3))
     model = fnn.models.resnet_cifar(8)

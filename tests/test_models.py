@@ -128,6 +128,7 @@ def test_one_hidden_layer_fits_a_bounded_function():
     assert history["loss"][-1] < 0.01
 
 
+@pytest.mark.slow
 def test_a_small_residual_network_learns_with_batch_statistics():
     images, labels = fnn.data.digits()
     model = models.resnet_cifar(8, stochastic_depth=0.1)

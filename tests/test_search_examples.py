@@ -5,6 +5,7 @@ import pytest
 from test_examples import ROOT  # noqa: F401  (puts the examples where they are imported from)
 
 
+@pytest.mark.slow
 def test_an_ensemble_knows_where_it_does_not_know(tmp_path):
     import ensemble
 

@@ -29,6 +29,7 @@ def run(*arguments):
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["mlp", "batch_norm", "private"])
 def test_fifty_steps_are_those_of_one_device(case):
     found = run(case)
@@ -43,6 +44,7 @@ def test_fifty_steps_are_those_of_one_device(case):
     assert found["replicated"]["collectives"].count("all-gather") == 0
 
 
+@pytest.mark.slow
 def test_fit_on_a_mesh(tmp_path):
     """Batches are filled up, and another mesh goes on from a checkpoint."""
     found = run("fit", str(tmp_path))
