@@ -114,7 +114,9 @@ def fit_on_meshes(folder):
     one = fit(data)
     many = fit(data, mesh=eight, sharding=FullySharded())
     fit(data, folder, mesh=eight, sharding=FullySharded(), epochs=2)
-    resumed = fit(data, folder, mesh=four)
+    epochs = []
+    watch = [lambda end: epochs.append(end.epoch)]
+    resumed = fit(data, folder, mesh=four, callbacks=watch)
     loss = {"loss": fnn.losses.softmax_cross_entropy}
     alone = fnn.evaluate(mlp, one.params, {}, data, loss)["loss"]
     together = fnn.evaluate(mlp, many.params, {}, data, loss, mesh=eight)["loss"]
@@ -124,6 +126,7 @@ def fit_on_meshes(folder):
         "history": difference(*({n: r.history[n] for n in names} for r in (one, many))),
         "evaluated": abs(alone - together),
         "resumed": difference(one[:2], resumed[:2]),
+        "resumed_epochs": epochs,
         "resumed_devices": len(jax.tree.leaves(resumed.params)[0].sharding.device_set),
         "errors": [
             message_of(fit, data, mesh=eight, batch_size=12),

@@ -73,7 +73,9 @@ def test_two_processes_are_one_and_go_on_after_a_kill(tmp_path):
     assert "task" in errors or "peer" in errors, errors[-3000:]
     processes[1].communicate()
     assert not (tmp_path / "second.npz").exists()
-    finish(start(second, tmp_path / "second.npz"))
+    (printed, _), _ = finish(start(second, tmp_path / "second.npz"))
+    assert "epoch 30/30" in printed
+    assert "epoch 1/30" not in printed  # it went on, and did not begin again
     resumed = np.load(tmp_path / "second.npz")
     for path, leaf in whole.items():
         np.testing.assert_array_equal(resumed[path], leaf)
