@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fnn
 from fnn import losses, metrics, optimizers
@@ -291,11 +293,9 @@ def test_weights_leave_examples_out():
     np.testing.assert_allclose(some, alone, rtol=1e-6)
 
 
-@pytest.mark.parametrize("n", [1, 2, 13, 24])
-@pytest.mark.parametrize("batch_size", [1, 5, 12, 24, 50])
-def test_evaluate_is_exact_for_any_batch_size(n, batch_size):
-    """One batch, whole batches, and a last one of a single example, or one short."""
-    x, y = data(n, seed=n)
+@given(n=st.integers(1, 40), batch_size=st.integers(1, 50), seed=st.integers(0, 5))
+def test_evaluate_is_exact_for_any_batch_size(n, batch_size, seed):
+    x, y = data(n, seed)
     params = {"kernel": jnp.eye(4)[:, :3]}
     model = fnn.Dense(3, bias=False)
     found = fnn.evaluate(
