@@ -1,0 +1,71 @@
+"""What a suite of benchmarks is made of: cases, and rivals that do the same work."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+FNN = "fnn"
+
+
+class Program(NamedTuple):
+    """Work that is ready to be timed.
+
+    `run` does it once and waits until it is done. `figures` are measured once, before, and
+    their names say what and in which unit, such as `compile, s` or `temporaries, MiB`.
+    `proof` are numbers, such as losses, that must be the same for all rivals, up to the
+    tolerance of the suite.
+    """
+
+    run: Callable[[], Any]
+    figures: Mapping[str, float] = {}
+    proof: Sequence[float] = ()
+
+
+class RefusedError(Exception):
+    """A rival can't do a case; the message says why, and stands in its place."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Cases, each of which is done by rivals in turns.
+
+    Args:
+        name: By which it is chosen.
+        title: The heading of its tables.
+        cases: The names of the work to be done.
+        rivals: For each rival the module whose `build(case)` returns a `Program`, or raises
+            `RefusedError`. Each has a process of its own, in which it imports what it
+            needs. The first is what the others are compared with.
+        tolerance: Of the proof, relative.
+        unit: In which times are shown, "ms", "µs" or "s".
+        per: What one run of a program is, such as "step".
+        environment: Variables of the processes of some rivals.
+        summary: Makes lines of text of the rows that were measured, such as exponents.
+        accelerated: Cases that are added on an accelerator.
+    """
+
+    name: str
+    title: str
+    cases: tuple[str, ...]
+    rivals: Mapping[str, str]
+    tolerance: float = 1e-3
+    unit: str = "ms"
+    per: str = "step"
+    environment: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    summary: Callable[[Sequence["Row"]], list[str]] | None = None
+    accelerated: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class Row:
+    """What was measured of one rival on one case."""
+
+    case: str
+    rival: str
+    date: str
+    repeats: int = 0
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    rounds: list[int] = dataclasses.field(default_factory=list)
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    proof: list[float] = dataclasses.field(default_factory=list)
+    refused: str = ""

@@ -1,0 +1,106 @@
+"""Tables of `benchmarks/README.md`, made of the files of results and of nothing else."""
+
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results
+from benchmarks.suite import Row, Suite
+
+README = Path(__file__).parent / "README.md"
+SCALE = {"s": 1.0, "ms": 1e3, "µs": 1e6}
+
+
+def ratio(row: Row, first: Row) -> float:
+    """Return the median over rounds of a rival's time, as a multiple of the first's."""
+    beside = dict(zip(first.rounds, first.seconds, strict=True))
+    pairs = zip(row.rounds, row.seconds, strict=True)
+    return statistics.median(seconds / beside[index] for index, seconds in pairs)
+
+
+def spread(seconds: Sequence[float]) -> float:
+    """Return half the distance between the quartiles."""
+    if len(seconds) < 2:
+        return 0.0
+    quarters = statistics.quantiles(seconds, n=4, method="inclusive")
+    return (quarters[2] - quarters[0]) / 2
+
+
+def number(value: float) -> str:
+    """Return three digits, or the integer."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def time_cell(row: Row, first: Row, unit: str) -> str:
+    """Return the median, the spread and, but for the first, the ratio to the first."""
+    if row.refused:
+        return row.refused
+    median = statistics.median(row.seconds) * SCALE[unit]
+    text = f"{number(median)} ± {number(spread(row.seconds) * SCALE[unit])}"
+    return text if row is first or first.refused else f"{text} ({ratio(row, first):.2f})"
+
+
+def figure_cell(row: Row, first: Row, name: str) -> str:
+    """Return a figure, and its ratio to that of the first."""
+    if name not in row.figures:
+        return ""
+    base = first.figures.get(name)
+    text = number(row.figures[name])
+    return text if row is first or not base else f"{text} ({row.figures[name] / base:.2f})"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown."""
+    rows = [heads, ["---"] * len(heads), *lines]
+    return ["| " + " | ".join(cells) + " |" for cells in rows]
+
+
+def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
+    """Return the tables of one file of results."""
+    rivals = [rival for rival in suite.rivals if any(row.rival == rival for row in rows)]
+    cases = [case for case in (*suite.cases, *suite.accelerated) if _of(rows, case)]
+    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+    dates = sorted({row.date for row in rows})
+    lines = [
+        f"{about['device']}, {about['cores']} cores, Python {about['python']}, {versions}; "
+        f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}.",
+        "",
+        f"Time of a {suite.per}, {suite.unit}: median ± half the distance of the "
+        f"quartiles, and the median ratio to {rivals[0]} in the same round.",
+        "",
+    ]
+
+    def grid(cell: Any) -> list[str]:
+        body = []
+        for case in cases:
+            beside = _of(rows, case)
+            first = beside.get(rivals[0]) or next(iter(beside.values()))
+            cells = [cell(beside[r], first) if r in beside else "" for r in rivals]
+            body.append([case, *cells])
+        return [*table([suite.title, *rivals], body), ""]
+
+    lines += grid(lambda row, first: time_cell(row, first, suite.unit))
+    for name in dict.fromkeys(name for row in rows for name in row.figures):
+        lines += [f"{name[0].upper()}{name[1:]}:", ""]
+        lines += grid(lambda row, first, name=name: figure_cell(row, first, name))
+    if suite.summary is not None:
+        lines += [*suite.summary(rows), ""]
+    return lines
+
+
+def _of(rows: Sequence[Row], case: str) -> dict[str, Row]:
+    return {row.rival: row for row in rows if row.case == case}
+
+
+def write(suite: Suite) -> None:
+    """Put the tables of a suite into the README, between its two comments there."""
+    begin, end = f"<!-- results: {suite.name} -->", "<!-- end of results -->"
+    sections = [section(suite, *results.read(file)) for file in results.files(suite.name)]
+    lines = [begin, "", *(line for lines in sections for line in lines), end]
+    text = README.read_text()
+    pattern = rf"{re.escape(begin)}.*?{re.escape(end)}"
+    if not re.search(pattern, text, re.DOTALL):
+        raise ValueError(f"{README.name} has no place for the results of {suite.name}")
+    README.write_text(re.sub(pattern, lambda _: "\n".join(lines), text, flags=re.DOTALL))

@@ -1,0 +1,93 @@
+"""The process of one rival, which is idle while others are measured.
+
+    python -m benchmarks.worker MODULE
+
+It reads a JSON object a line, and answers each by one: `{"build": case}` makes a program
+ready and runs it once, `{"sample": repeats}` times it, `{"drop": true}` lets it go, and
+`{"about": true}` tells which device this is.
+"""
+
+import gc
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from typing import Any
+
+from benchmarks.suite import Program, RefusedError
+
+# Whatever a library prints goes to stderr; the answers have the real stdout to themselves.
+_answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
+def peak() -> float:
+    """Return the most memory that this process has had at once, in MiB."""
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def timed(program: Program, repeats: int) -> float:
+    """Return the mean seconds of some runs, after one that wakes the threads.
+
+    A single run is a long one, and wakes them itself.
+    """
+    if repeats > 1:
+        program.run()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        program.run()
+    return (time.perf_counter() - began) / repeats
+
+
+def build(module: Any, case: str) -> tuple[Program | None, dict[str, Any]]:
+    """Make a program ready; return it, and what there is to tell of it."""
+    try:
+        program = module.build(case)
+        program.run()
+    except RefusedError as refusal:
+        return None, {"refused": str(refusal)}
+    except Exception as error:
+        traceback.print_exc()
+        first = f"{type(error).__name__}: {error}".splitlines()[0]
+        return None, {"refused": f"failed: {first[:200]}"}
+    once = timed(program, 1)
+    figures = dict(program.figures) | {"peak of the process, MiB": peak()}
+    proof = [float(value) for value in program.proof]
+    return program, {"once": once, "figures": figures, "proof": proof}
+
+
+def device() -> dict[str, str]:
+    """Return what JAX runs on: its platform and its name."""
+    import jax
+
+    first = jax.devices()[0]
+    return {"platform": first.platform, "kind": first.device_kind}
+
+
+def main(name: str) -> None:
+    """Answer until there is nothing more to read."""
+    program: Program | None = None
+    try:
+        module, missing = importlib.import_module(name), None
+    except ModuleNotFoundError as error:
+        module, missing = None, {"refused": f"{error.name} is not installed"}
+    for line in sys.stdin:
+        match json.loads(line):
+            case {"about": _}:
+                answer: dict[str, Any] = device()
+            case {"build": case}:
+                program, answer = (None, missing) if missing else build(module, case)
+            case {"sample": repeats} if program is not None:
+                answer = {"seconds": timed(program, repeats)}
+            case {"drop": _}:
+                program, answer = None, {}
+                gc.collect()
+        print(json.dumps(answer), file=_answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
