@@ -45,6 +45,8 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
         for case in (*suite.cases, *accelerated):
             if options.cases and not any(part in case for part in options.cases):
                 continue
+            for worker in running.values() if suite.fresh else ():
+                worker.restart()
             rows = measure(suite, case, running, options.rounds)
             show(suite, rows)
             if not options.rivals:

@@ -22,16 +22,26 @@ class Worker:
     """The process of one rival."""
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", module],
+        self.module = module
+        self.environment = environment
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[str]:
+        """Return a new process, which reads questions and writes answers."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", self.module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **environment},
+            env={
+                "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+                **os.environ,
+                **self.environment,
+            },
         )
 
     def ask(self, **question: Any) -> dict[str, Any]:
-        """Send a question, and wait for the answer."""
+        """Send a question, and wait for the answer; start anew if the process ends."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -39,10 +49,16 @@ class Worker:
             self.process.stdin.flush()
         if line := self.process.stdout.readline():
             return json.loads(line)
-        return {"refused": f"the process ended with status {self.process.wait()}"}
+        return {"refused": f"the process ended with status {self.restart()}"}
+
+    def restart(self) -> int:
+        """Start a new process in the place of this one, and return its exit status."""
+        self.close()
+        ended, self.process = self.process, self.start()
+        return ended.returncode
 
     def close(self) -> None:
-        """End the process."""
+        """Let the process end, and wait for it."""
         with contextlib.suppress(BrokenPipeError):
             self.process.communicate()
 
@@ -74,26 +90,46 @@ def measure(
             once[rival] = answer["once"]
             row.figures, row.proof = answer["figures"], answer["proof"]
             row.repeats = max(1, round(SAMPLE_SECONDS / max(once[rival], 1e-7)))
+    check_same_work(suite, [row for row in rows.values() if row.proof])
     order = list(once)
-    for index in range(rounds):
-        for rival in order[index % len(order) :] + order[: index % len(order)]:
-            slow = once[rival] > max(SLOW_SECONDS, SLOW_RATIO * once[order[0]])
-            if not slow or index % SPARSE == 0:
-                answer = running[rival].ask(sample=rows[rival].repeats)
-                rows[rival].seconds.append(answer["seconds"])
-                rows[rival].rounds.append(index)
+    slow = {rival for rival in order if once[rival] > slow_from(once[order[0]])}
+    for index in range(rounds if order else 0):
+        turn = index % len(order)
+        for rival in order[turn:] + order[:turn]:
+            if not rows[rival].refused and (rival not in slow or index % SPARSE == 0):
+                add_sample(rows[rival], running[rival], index)
     for rival in once:
         running[rival].ask(drop=True)
-    check_same_work(suite, [row for row in rows.values() if row.proof])
     return list(rows.values())
+
+
+def slow_from(first: float) -> float:
+    """Return from how many seconds on a rival is slow, given those of the first."""
+    return max(SLOW_SECONDS, SLOW_RATIO * first)
+
+
+def add_sample(row: Row, worker: Worker, index: int) -> None:
+    """Time a rival in a round; of one that fails the reason is kept, and no time."""
+    answer = worker.ask(sample=row.repeats)
+    if "refused" in answer:
+        row.refused, row.seconds, row.rounds = answer["refused"], [], []
+    else:
+        row.seconds.append(answer["seconds"])
+        row.rounds.append(index)
 
 
 def check_same_work(suite: Suite, rows: Sequence[Row]) -> None:
     """Raise an error if rivals have not shown the same numbers."""
     for row in rows[1:]:
-        for ours, theirs in zip(rows[0].proof, row.proof, strict=True):
-            if not math.isclose(ours, theirs, rel_tol=suite.tolerance):
-                raise ValueError(
-                    f"{suite.name}, {row.case}: {row.rival} has {row.proof}, "
-                    f"but {rows[0].rival} {rows[0].proof}; they do other work"
-                )
+        if not agree(rows[0].proof, row.proof, suite.tolerance):
+            raise ValueError(
+                f"{suite.name}, {row.case}: {row.rival} has {row.proof}, "
+                f"but {rows[0].rival} {rows[0].proof}; they do other work"
+            )
+
+
+def agree(ours: Sequence[float], theirs: Sequence[float], tolerance: float) -> bool:
+    """Say whether two proofs are the same, up to a relative tolerance."""
+    return len(ours) == len(theirs) and all(
+        math.isclose(x, y, rel_tol=tolerance) for x, y in zip(ours, theirs, strict=True)
+    )

@@ -42,6 +42,7 @@ class Suite:
         environment: Variables of the processes of some rivals.
         summary: Makes lines of text of the rows that were measured, such as exponents.
         accelerated: Cases that are added on an accelerator.
+        fresh: Whether each case has processes of its own, so that peaks are of it alone.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Suite:
     environment: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     summary: Callable[[Sequence["Row"]], list[str]] | None = None
     accelerated: tuple[str, ...] = ()
+    fresh: bool = False
 
 
 @dataclasses.dataclass

@@ -43,21 +43,25 @@ def timed(program: Program, repeats: int) -> float:
     return (time.perf_counter() - began) / repeats
 
 
-def build(module: Any, case: str) -> tuple[Program | None, dict[str, Any]]:
+def build(module: Any, case: str) -> tuple[Program, dict[str, Any]]:
     """Make a program ready; return it, and what there is to tell of it."""
-    try:
-        program = module.build(case)
-        program.run()
-    except RefusedError as refusal:
-        return None, {"refused": str(refusal)}
-    except Exception as error:
-        traceback.print_exc()
-        first = f"{type(error).__name__}: {error}".splitlines()[0]
-        return None, {"refused": f"failed: {first[:200]}"}
+    program = module.build(case)
+    program.run()
     once = timed(program, 1)
     figures = dict(program.figures) | {"peak of the process, MiB": peak()}
     proof = [float(value) for value in program.proof]
     return program, {"once": once, "figures": figures, "proof": proof}
+
+
+def reason(error: Exception) -> str:
+    """Return what stands in the place of a time, in a line."""
+    if isinstance(error, RefusedError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed"
+    traceback.print_exc()
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"failed: {first[:200]}"
 
 
 def device() -> dict[str, str]:
@@ -71,21 +75,21 @@ def device() -> dict[str, str]:
 def main(name: str) -> None:
     """Answer until there is nothing more to read."""
     program: Program | None = None
-    try:
-        module, missing = importlib.import_module(name), None
-    except ModuleNotFoundError as error:
-        module, missing = None, {"refused": f"{error.name} is not installed"}
     for line in sys.stdin:
-        match json.loads(line):
-            case {"about": _}:
-                answer: dict[str, Any] = device()
-            case {"build": case}:
-                program, answer = (None, missing) if missing else build(module, case)
-            case {"sample": repeats} if program is not None:
-                answer = {"seconds": timed(program, repeats)}
-            case {"drop": _}:
-                program, answer = None, {}
-                gc.collect()
+        answer: dict[str, Any] = {}
+        try:
+            match json.loads(line):
+                case {"about": _}:
+                    answer = device()
+                case {"build": case}:
+                    program, answer = build(importlib.import_module(name), case)
+                case {"sample": repeats} if program is not None:
+                    answer = {"seconds": timed(program, repeats)}
+                case {"drop": _}:
+                    program = None
+                    gc.collect()
+        except Exception as error:
+            program, answer = None, {"refused": reason(error)}
         print(json.dumps(answer), file=_answers, flush=True)
 
 
