@@ -40,7 +40,8 @@ class Suite:
         unit: In which times are shown, "ms", "µs" or "s".
         per: What one run of a program is, such as "step".
         environment: Variables of the processes of some rivals.
-        summary: Makes lines of text of the rows that were measured, such as exponents.
+        summary: Makes lines of text, such as exponents, of what was measured on, which is
+            as `results.machine` returns it, and of the rows.
         accelerated: Cases that are added on an accelerator.
         fresh: Whether each case has processes of its own, so that peaks are of it alone.
     """
@@ -53,7 +54,7 @@ class Suite:
     unit: str = "ms"
     per: str = "step"
     environment: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    summary: Callable[[Sequence["Row"]], list[str]] | None = None
+    summary: Callable[[Mapping[str, Any], Sequence["Row"]], list[str]] | None = None
     accelerated: tuple[str, ...] = ()
     fresh: bool = False
 

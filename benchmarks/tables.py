@@ -72,7 +72,7 @@ def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list
         "",
     ]
 
-    def grid(cell: Any) -> list[str]:
+    def grid(cell: Any, rivals: Sequence[str] = rivals) -> list[str]:
         body = []
         for case in cases:
             beside = _of(rows, case)
@@ -83,10 +83,14 @@ def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list
 
     lines += grid(lambda row, first: time_cell(row, first, suite.unit))
     for name in dict.fromkeys(name for row in rows for name in row.figures):
+        having = {row.rival for row in rows if name in row.figures}
         lines += [f"{name[0].upper()}{name[1:]}:", ""]
-        lines += grid(lambda row, first, name=name: figure_cell(row, first, name))
+        lines += grid(
+            lambda row, first, name=name: figure_cell(row, first, name),
+            [rival for rival in rivals if rival in having],
+        )
     if suite.summary is not None:
-        lines += [*suite.summary(rows), ""]
+        lines += [*suite.summary(about, rows), ""]
     return lines
 
 
