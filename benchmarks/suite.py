@@ -10,7 +10,8 @@ FNN = "fnn"
 class Program(NamedTuple):
     """Work that is ready to be timed.
 
-    `run` does it once and waits until it is done. `figures` are measured once, before, and
+    `run` does it once and waits until it is done; with `clocked`, it returns the seconds
+    that count, such as those of a part of it, and is a sample by itself. `figures` are measured once, before, and
     their names say what and in which unit, such as `compile, s` or `temporaries, MiB`.
     `proof` are numbers, such as losses, that must be the same for all rivals, up to the
     tolerance of the suite.
@@ -19,6 +20,7 @@ class Program(NamedTuple):
     run: Callable[[], Any]
     figures: Mapping[str, float] = {}
     proof: Sequence[float] = ()
+    clocked: bool = False
 
 
 class RefusedError(Exception):
@@ -34,8 +36,9 @@ class Suite:
         title: The heading of its tables.
         cases: The names of the work to be done.
         rivals: For each rival the module whose `build(case)` returns a `Program`, or raises
-            `RefusedError`. Each has a process of its own, in which it imports what it
-            needs. The first is what the others are compared with.
+            `RefusedError`; or `"module:function"`, for another function. Each has a process
+            of its own, in which it imports what it needs. The first is what the others are
+            compared with.
         tolerance: Of the proof, relative.
         unit: In which times are shown, "ms", "µs" or "s".
         per: What one run of a program is, such as "step".

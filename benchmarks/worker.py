@@ -1,6 +1,6 @@
 """The process of one rival, which is idle while others are measured.
 
-    python -m benchmarks.worker MODULE
+    python -m benchmarks.worker MODULE[:FUNCTION]
 
 It reads a JSON object a line, and answers each by one: `{"build": case}` makes a program
 ready and runs it once, `{"sample": repeats}` times it, `{"drop": true}` lets it go, and
@@ -35,6 +35,8 @@ def timed(program: Program, repeats: int) -> float:
 
     A single run is a long one, and wakes them itself.
     """
+    if program.clocked:
+        return float(program.run())
     if repeats > 1:
         program.run()
     began = time.perf_counter()
@@ -43,14 +45,16 @@ def timed(program: Program, repeats: int) -> float:
     return (time.perf_counter() - began) / repeats
 
 
-def build(module: Any, case: str) -> tuple[Program, dict[str, Any]]:
+def build(rival: str, case: str) -> tuple[Program, dict[str, Any]]:
     """Make a program ready; return it, and what there is to tell of it."""
-    program = module.build(case)
+    name, _, function = rival.partition(":")
+    program = getattr(importlib.import_module(name), function or "build")(case)
     program.run()
     once = timed(program, 1)
     figures = dict(program.figures) | {"peak of the process, MiB": peak()}
     proof = [float(value) for value in program.proof]
-    return program, {"once": once, "figures": figures, "proof": proof}
+    told = {"figures": figures, "proof": proof, "clocked": program.clocked}
+    return program, {"once": once, **told}
 
 
 def reason(error: Exception) -> str:
@@ -72,7 +76,7 @@ def device() -> dict[str, str]:
     return {"platform": first.platform, "kind": first.device_kind}
 
 
-def main(name: str) -> None:
+def main(rival: str) -> None:
     """Answer until there is nothing more to read."""
     program: Program | None = None
     for line in sys.stdin:
@@ -82,7 +86,7 @@ def main(name: str) -> None:
                 case {"about": _}:
                     answer = device()
                 case {"build": case}:
-                    program, answer = build(importlib.import_module(name), case)
+                    program, answer = build(rival, case)
                 case {"sample": repeats} if program is not None:
                     answer = {"seconds": timed(program, repeats)}
                 case {"drop": _}:

@@ -26,6 +26,7 @@ RIVALS = {
     "failing": "raise ValueError('no such layer\\nat all')",
     "absent": "import surely_not_there",
     "breaking": "def run(): calls.append(0); 1 / (len(calls) < 3)",
+    "clocked": "return Program(lambda: 1e-3, proof=[1.0, 2.0], clocked=True)",
     "dying": "def run(): calls.append(0); len(calls) < 3 or os._exit(7)",
 }
 MODULE = """
@@ -36,6 +37,9 @@ def build(case):
     calls = []
     {body}
     return Program(run, figures={{"answer, MiB": 42.0}}, proof=[1.0, 2.0])
+
+def other(case):
+    return build(f"other {{case}}")
 """
 
 
@@ -67,7 +71,8 @@ class Scripted:
     def ask(self, **question):
         self.asked.append((self.name, question))
         if "build" in question:
-            return {"once": self.once, "figures": {}, "proof": self.proof}
+            told = {"figures": {}, "proof": self.proof, "clocked": False}
+            return {"once": self.once, **told}
         return {"seconds": self.once} if "sample" in question else {}
 
 
@@ -82,8 +87,9 @@ def sampled(asked):
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rivals")
     write_rivals(folder)
-    suite = suite_of(RIVALS, folder)
-    with workers(suite, list(RIVALS)) as running:
+    suite = suite_of([*RIVALS, "named"], folder)
+    suite.rivals["named"] = "refusing_rival:other"
+    with workers(suite, list(suite.rivals)) as running:
         return [
             {row.rival: row for row in measure(suite, case, running, 2)}
             for case in suite.cases
@@ -101,10 +107,16 @@ def test_times_figures_and_proof_come_from_the_process(measured):
         assert 1 < steady.figures["peak of the process, MiB"] < 1e5
 
 
+def test_a_program_may_have_its_own_clock(measured):
+    assert measured[0]["clocked"].seconds == [1e-3, 1e-3]
+    assert measured[0]["clocked"].repeats == 1
+
+
 @pytest.mark.parametrize(
     ("rival", "reason"),
     [
         ("refusing", "has no b"),
+        ("named", "has no other b"),
         ("failing", "failed: ValueError: no such layer"),
         ("absent", "surely_not_there is not installed"),
         ("breaking", "failed: ZeroDivisionError: division by zero"),
@@ -241,7 +253,8 @@ def test_numbers_have_three_digits():
 
 def test_a_section_by_hand():
     suite = suite_of(
-        ["fnn", "other", "unused"], summary=lambda rows: [f"{len(rows)} rows."]
+        ["fnn", "other", "unused"],
+        summary=lambda about, rows: [f"{about['cores']} cores, {len(rows)} rows."],
     )
     rows = [
         row("fnn", [1e-3, 2e-3, 3e-3], case="b", figures={"compile, s": 0.5}),
@@ -268,7 +281,7 @@ def test_a_section_by_hand():
         "| a |  |  |",
         "| b | 0.5 | 0.25 (0.50) |",
         "",
-        "4 rows.",
+        "2 cores, 4 rows.",
         "",
     ]
 
