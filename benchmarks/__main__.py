@@ -18,7 +18,9 @@ from benchmarks import results, tables
 from benchmarks.rounds import measure, workers
 from benchmarks.suite import Row, Suite
 
-SUITES: dict[str, str] = {}
+SUITES: dict[str, str] = {
+    "optimizers": "benchmarks.optimizers",
+}
 
 
 def load(name: str) -> Suite:

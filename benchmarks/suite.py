@@ -11,10 +11,10 @@ class Program(NamedTuple):
     """Work that is ready to be timed.
 
     `run` does it once and waits until it is done; with `clocked`, it returns the seconds
-    that count, such as those of a part of it, and is a sample by itself. `figures` are measured once, before, and
-    their names say what and in which unit, such as `compile, s` or `temporaries, MiB`.
-    `proof` are numbers, such as losses, that must be the same for all rivals, up to the
-    tolerance of the suite.
+    that count, such as those of a part of it, and is a sample by itself. `figures` are
+    measured once, before, and their names say what and in which unit, such as `compile, s`
+    or `temporaries, MiB`. `proof` are numbers, such as losses, that must be the same for
+    all rivals, up to the tolerance of the suite.
     """
 
     run: Callable[[], Any]

@@ -64,10 +64,19 @@ def bias_correction(decay: float | Array, step: Array) -> Array:
     return -jnp.expm1(t * log)
 
 
+@jax.custom_jvp
 def root(x: Array) -> Array:
     """Return √x, whose derivative at 0 is 0 here: updates can be differentiated."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.zeros_like(x))
+    # One operation that XLA deems dear: of a norm, whose sum over all leaves it would
+    # otherwise compute again wherever the norm is used, so once for each leaf.
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = root(*primals)
+    positive = y > 0
+    return y, jnp.where(positive, tangents[0] / (2 * jnp.where(positive, y, 1)), 0)
 
 
 def norm(x: PyTree) -> Array:
