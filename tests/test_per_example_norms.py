@@ -48,6 +48,24 @@ def test_gram_form_is_within_its_bound(case, dtype):
             np.testing.assert_allclose(squared, true, rtol=1e-3)
 
 
+@pytest.mark.parametrize("way", ["rank_one", "gram"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_no_norm_is_too_small_at_any_magnitude(way, n):
+    """What is taken to be smaller than it is would not be clipped; infinite is safe."""
+    powers = 10.0 ** np.arange(-44, 39)
+    a, g = (x.ravel() for x in np.meshgrid(powers, [1e-30, 1e-3, 1.0, 1e12, 3e38]))
+    a = np.stack([a, *[np.full_like(a, 1e38)] * (n - 1)], 1)  # the others are multiplied
+    g = np.stack([g, *[np.zeros_like(g)] * (n - 1)], 1)  # by zero
+    a, g = (np.float32(x[:, :, None, None] * np.array([1.0, 0.5, 0.0])) for x in (a, g))
+    squared = jax.jit(jax.vmap(getattr(norms, way)))(a, g)
+    a, g = (np.where(np.abs(x) < 1.2e-38, 0, np.float64(x)) for x in (a, g))
+    true = np.sum(np.sum(a**2, (2, 3)) * np.sum(g**2, (2, 3)), 1)
+    inside = (true > 1e-36) & (true < 3e38)
+    assert inside.sum() > 100
+    np.testing.assert_allclose(squared[inside], true[inside], rtol=1e-5)
+    assert (squared[true > 3.5e38] == np.inf).all()
+
+
 def test_gram_form_without_centring_would_fail():
     """The case is one: the plain Gram form is off by more than a hundredth."""
     a, g = (

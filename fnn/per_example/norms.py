@@ -25,7 +25,7 @@ def rank_one(a: Array, g: Array) -> Array:
     """
     a, g, scale = _normalized(a, g)
     each = jnp.sum(jnp.square(a), (1, 2)) * jnp.sum(jnp.square(g), (1, 2))
-    return _rescaled(jnp.sum(each), scale)
+    return jnp.sum(_rescaled(each, scale))
 
 
 def direct(a: Array, g: Array) -> Array:
@@ -52,10 +52,11 @@ def gram(a: Array, g: Array) -> Array:
     mean = jnp.sum(a, 1, keepdims=True) / max(a.shape[1], 1)
     total = jnp.sum(g, 1, keepdims=True)
     centred = a - mean
-    pairs = jnp.sum(_times(centred, centred) * _times(g, g))
-    sides = jnp.sum(_times(centred, mean) * _times(g, total))
-    means = jnp.sum(jnp.square(mean), 2) * jnp.sum(jnp.square(total), 2)
-    return _rescaled(jnp.maximum(pairs + 2 * sides + jnp.sum(means), 0), scale)
+    pairs = jnp.sum(_times(centred, centred) * _times(g, g), (1, 2))
+    sides = jnp.sum(_times(centred, mean) * _times(g, total), (1, 2))
+    means = jnp.sum(jnp.square(mean), (1, 2)) * jnp.sum(jnp.square(total), (1, 2))
+    each = jnp.maximum(pairs + 2 * sides + means, 0)
+    return jnp.sum(_rescaled(each, scale))
 
 
 def product(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
@@ -101,14 +102,26 @@ def _times(a: Array, b: Array) -> Array:
 
 
 def _normalized(a: Array, g: Array) -> tuple[Array, Array, Array]:
-    """Return factors with no element above 1, and the scale of their product.
+    """Return factors with no element above 4, and the scale of their product, for each n.
 
     Where the norm is in the range of the dtype, squares of such elements are too.
     """
-    a, g = a.astype(wide(a.dtype)), g.astype(wide(g.dtype))
-    largest = [lax.stop_gradient(jnp.max(jnp.abs(x), initial=0)) for x in (a, g)]
-    over_a, over_g = (jnp.where(m > 0, m, 1) for m in largest)
-    return a / over_a, g / over_g, over_a * over_g
+    a, over_a = _divided(a.astype(wide(a.dtype)))
+    g, over_g = _divided(g.astype(wide(g.dtype)))
+    return a, g, (over_a * over_g)[:, 0, 0]
+
+
+def _divided(x: Array) -> tuple[Array, Array]:
+    """Divide by the largest element of each n, and return that too.
+
+    Compilers divide by multiplying with the reciprocal. That of numbers beyond 1 / tiny is
+    taken for 0, and with it the norm, so that nothing would be clipped: so these are not
+    divided by.
+    """
+    tiny = jnp.finfo(x.dtype).tiny
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), (1, 2), keepdims=True, initial=0))
+    over = jnp.where(largest > 0, jnp.clip(largest, tiny, 1 / tiny), 1)
+    return x / over, over
 
 
 def _rescaled(squared: Array, scale: Array) -> Array:
