@@ -20,6 +20,7 @@ from benchmarks.suite import Row, Suite
 
 SUITES: dict[str, str] = {
     "optimizers": "benchmarks.optimizers",
+    "per_example": "benchmarks.per_example",
 }
 
 
@@ -30,9 +31,10 @@ def load(name: str) -> Suite:
 
 def show(suite: Suite, rows: Sequence[Row]) -> None:
     """Print what was measured of one case."""
-    first = rows[0]
-    print(f"{suite.name}: {first.case}")
+    beside = {row.rival: row for row in rows}
+    print(f"{suite.name}: {rows[0].case}")
     for row in rows:
+        first = beside.get(suite.bases.get(row.rival, ""), rows[0])
         figures = "  ".join(f"{name} {value:.4g}" for name, value in row.figures.items())
         time = row.refused or f"{tables.time_cell(row, first, suite.unit)} {suite.unit}"
         print(f"  {row.rival:24} {time:32} {figures}", flush=True)

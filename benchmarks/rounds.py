@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import itertools
 import json
 import math
 import os
@@ -121,16 +122,19 @@ def add_sample(row: Row, worker: Worker, index: int) -> None:
 
 def check_same_work(suite: Suite, rows: Sequence[Row]) -> None:
     """Raise an error if rivals have not shown the same numbers."""
-    for row in rows[1:]:
-        if not agree(rows[0].proof, row.proof, suite.tolerance):
+    for first, row in itertools.combinations(rows, 2):
+        if not agree(first.proof, row.proof, suite.tolerance):
             raise ValueError(
                 f"{suite.name}, {row.case}: {row.rival} has {row.proof}, "
-                f"but {rows[0].rival} {rows[0].proof}; they do other work"
+                f"but {first.rival} {first.proof}; they do other work"
             )
 
 
-def agree(ours: Sequence[float], theirs: Sequence[float], tolerance: float) -> bool:
+def agree(
+    ours: Sequence[float | None], theirs: Sequence[float | None], tolerance: float
+) -> bool:
     """Say whether two proofs are the same, up to a relative tolerance."""
     return len(ours) == len(theirs) and all(
-        math.isclose(x, y, rel_tol=tolerance) for x, y in zip(ours, theirs, strict=True)
+        x is None or y is None or math.isclose(x, y, rel_tol=tolerance)
+        for x, y in zip(ours, theirs, strict=True)
     )

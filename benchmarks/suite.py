@@ -14,12 +14,12 @@ class Program(NamedTuple):
     that count, such as those of a part of it, and is a sample by itself. `figures` are
     measured once, before, and their names say what and in which unit, such as `compile, s`
     or `temporaries, MiB`. `proof` are numbers, such as losses, that must be the same for
-    all rivals, up to the tolerance of the suite.
+    all rivals, up to the tolerance of the suite; None stands where a rival has none.
     """
 
     run: Callable[[], Any]
     figures: Mapping[str, float] = {}
-    proof: Sequence[float] = ()
+    proof: Sequence[float | None] = ()
     clocked: bool = False
 
 
@@ -39,6 +39,7 @@ class Suite:
             `RefusedError`; or `"module:function"`, for another function. Each has a process
             of its own, in which it imports what it needs. The first is what the others are
             compared with.
+        bases: Of rivals that are compared with another one than the first, that one.
         tolerance: Of the proof, relative.
         unit: In which times are shown, "ms", "µs" or "s".
         per: What one run of a program is, such as "step".
@@ -53,6 +54,7 @@ class Suite:
     title: str
     cases: tuple[str, ...]
     rivals: Mapping[str, str]
+    bases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tolerance: float = 1e-3
     unit: str = "ms"
     per: str = "step"
@@ -73,5 +75,5 @@ class Row:
     seconds: list[float] = dataclasses.field(default_factory=list)
     rounds: list[int] = dataclasses.field(default_factory=list)
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
-    proof: list[float] = dataclasses.field(default_factory=list)
+    proof: list[float | None] = dataclasses.field(default_factory=list)
     refused: str = ""

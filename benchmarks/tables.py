@@ -17,7 +17,7 @@ def ratio(row: Row, first: Row) -> float:
     """Return the median over rounds of a rival's time, as a multiple of the first's."""
     beside = dict(zip(first.rounds, first.seconds, strict=True))
     pairs = zip(row.rounds, row.seconds, strict=True)
-    return statistics.median(seconds / beside[index] for index, seconds in pairs)
+    return statistics.median(t / beside[index] for index, t in pairs if index in beside)
 
 
 def spread(seconds: Sequence[float]) -> float:
@@ -68,7 +68,7 @@ def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list
         f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}.",
         "",
         f"Time of a {suite.per}, {suite.unit}: median ± half the distance of the "
-        f"quartiles, and the median ratio to {rivals[0]} in the same round.",
+        f"quartiles, and the median ratio to {bases(suite, rivals)} in the same round.",
         "",
     ]
 
@@ -77,7 +77,8 @@ def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list
         for case in cases:
             beside = _of(rows, case)
             first = beside.get(rivals[0]) or next(iter(beside.values()))
-            cells = [cell(beside[r], first) if r in beside else "" for r in rivals]
+            base = {r: beside.get(suite.bases.get(r, ""), first) for r in rivals}
+            cells = [cell(beside[r], base[r]) if r in beside else "" for r in rivals]
             body.append([case, *cells])
         return [*table([suite.title, *rivals], body), ""]
 
@@ -92,6 +93,16 @@ def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list
     if suite.summary is not None:
         lines += [*suite.summary(about, rows), ""]
     return lines
+
+
+def bases(suite: Suite, rivals: Sequence[str]) -> str:
+    """Return what rivals are compared with, as words."""
+    others: dict[str, list[str]] = {}
+    for rival in rivals:
+        if (base := suite.bases.get(rival, rival)) != rival:
+            others.setdefault(base, []).append(rival)
+    words = [f"of {', '.join(names)} to {base}" for base, names in others.items()]
+    return "; ".join([rivals[0], *words])
 
 
 def _of(rows: Sequence[Row], case: str) -> dict[str, Row]:

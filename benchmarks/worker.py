@@ -52,7 +52,7 @@ def build(rival: str, case: str) -> tuple[Program, dict[str, Any]]:
     program.run()
     once = timed(program, 1)
     figures = dict(program.figures) | {"peak of the process, MiB": peak()}
-    proof = [float(value) for value in program.proof]
+    proof = [None if value is None else float(value) for value in program.proof]
     told = {"figures": figures, "proof": proof, "clocked": program.clocked}
     return program, {"once": once, **told}
 
