@@ -25,15 +25,27 @@ X = RNG.normal(size=(50, 8)).astype("float32")
 Y = RNG.integers(0, 4, 50)
 
 
-def train(checkpoint=None, **options):
+class Watched:
+    """An array that is not in memory, and notes which rows of it are read."""
+
+    def __init__(self, array):
+        self.array, self.rows = array, []
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, rows):
+        self.rows.append(rows)
+        return self.array[rows]
+
+
+def train(checkpoint=None, data=(X, Y), epochs=30, **options):
     """Fit to data that the batch size does not divide."""
     return fnn.fit(
         MODEL,
         fnn.losses.softmax_cross_entropy,
         fnn.optimizers.Adam(1e-2),
-        (X, Y),
+        data,
         key=jax.random.key(1),
-        epochs=30,
+        epochs=epochs,
         batch_size=16,
         validation=(X[:30], Y[:30]),
         checkpoint=checkpoint,
@@ -49,10 +61,14 @@ def main(folder, result, coordinator, processes, process):
         sharding=FullySharded(),
         callbacks=[fnn.training.LogToFile(f"{folder}.jsonl")],
     )
+    x = Watched(X)
+    streamed = train(data=fnn.data.Streamed(x, Y), epochs=1, mesh=make_mesh())
+    np.savez(f"{result}.{process}.rows", read=np.concatenate(x.rows[2:]))
     replicated = fnn.sharding.Layout(make_mesh()).place_everywhere(trained.params)
     if process == "0":
         leaves = fnn.tree.flatten(replicated)
-        np.savez(Path(result), **leaves, **{"/loss": trained.history["loss"]})
+        own = {"/loss": trained.history["loss"], "/streamed": streamed.history["loss"]}
+        np.savez(Path(result), **leaves, **own)
 
 
 if __name__ == "__main__":

@@ -80,13 +80,13 @@ def difference(a, b):
     return max(float(np.max(np.abs(np.asarray(x) - np.asarray(y)))) for x, y in pairs)
 
 
-def fit(data, checkpoint=None, *, epochs=3, batch_size=16, **options):
+def fit(data, checkpoint=None, *, epochs=3, batch_size=16, stream=False, **options):
     """Fit the perceptron to data that the batch size does not divide."""
     return fnn.fit(
         mlp,
         fnn.losses.softmax_cross_entropy,
         fnn.optimizers.Adam(1e-3),
-        data,
+        fnn.data.Streamed(*map(np.asarray, data)) if stream else data,
         key=jax.random.key(1),
         epochs=epochs,
         batch_size=batch_size,
@@ -113,6 +113,7 @@ def fit_on_meshes(folder):
     eight, four = make_mesh(), make_mesh(devices=jax.devices()[:4])
     one = fit(data)
     many = fit(data, mesh=eight, sharding=FullySharded())
+    streamed = fit(data, mesh=eight, sharding=FullySharded(), stream=True)
     fit(data, folder, mesh=eight, sharding=FullySharded(), epochs=2)
     epochs = []
     watch = [lambda end: epochs.append(end.epoch)]
@@ -123,6 +124,7 @@ def fit_on_meshes(folder):
     names = one.history.keys() - {"seconds"}
     return {
         "difference": difference(one[:2], many[:2]),
+        "streamed": difference(one[:2], streamed[:2]),
         "history": difference(*({n: r.history[n] for n in names} for r in (one, many))),
         "evaluated": abs(alone - together),
         "resumed": difference(one[:2], resumed[:2]),

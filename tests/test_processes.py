@@ -63,6 +63,10 @@ def test_two_processes_are_one_and_go_on_after_a_kill(tmp_path):
     for path, leaf in fnn.tree.flatten(alone.params).items():
         np.testing.assert_allclose(whole[path], leaf, atol=1e-6, rtol=0)
     np.testing.assert_allclose(whole["/loss"], alone.history["loss"], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(whole["/streamed"], whole["/loss"][:1], atol=1e-5)
+    read = [np.load(f"{tmp_path / 'first.npz'}.{i}.rows.npz")["read"] for i in range(2)]
+    assert [len(rows) for rows in read] == [32, 32]  # half of four batches of 16
+    assert set(np.concatenate(read)) == set(range(50))
 
     processes = start(second, tmp_path / "second.npz")
     wait_for_checkpoints(second, 2)

@@ -49,6 +49,7 @@ def test_fit_on_a_mesh(tmp_path):
     """Batches are filled up, and another mesh goes on from a checkpoint."""
     found = run("fit", str(tmp_path))
     assert found["difference"] <= 1e-6
+    assert found["streamed"] <= 1e-6
     assert found["history"] <= 1e-5
     assert found["evaluated"] <= 1e-6
     assert found["resumed"] <= 1e-6

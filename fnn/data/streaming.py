@@ -6,12 +6,11 @@ import math
 import queue
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
@@ -92,9 +91,17 @@ class Memory:
         return owner.view(dtype).reshape(shape)
 
 
-def take(data: Streamed, rows: NDArray, memory: Memory) -> tuple[PyTree, PyTree]:
-    """Return inputs and targets of the examples that integers name, on the device."""
-    x, y = jax.tree.map(lambda leaf: _to_device(leaf, rows, memory), (data.x, data.y))
+def take(
+    data: Streamed,
+    rows: NDArray,
+    memory: Memory,
+    put: Callable[[NDArray], Array] = jax.device_put,
+) -> tuple[PyTree, PyTree]:
+    """Return inputs and targets of the examples that integers name, on the device.
+
+    Their leading axes are those of `rows`; `put` takes an array to the device.
+    """
+    x, y = jax.tree.map(lambda leaf: put(_read(leaf, rows, memory)), (data.x, data.y))
     return x, y
 
 
@@ -149,12 +156,13 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
         thread.join()
 
 
-def _to_device(leaf: Any, rows: NDArray, memory: Memory) -> Array:
+def _read(leaf: Any, rows: NDArray, memory: Memory) -> NDArray:
     if not isinstance(leaf, np.ndarray):
-        return jnp.asarray(leaf[rows])
-    out = memory.empty((len(rows), *leaf.shape[1:]), leaf.dtype)
+        read = np.array(leaf[rows.ravel()])
+        return read.reshape(*rows.shape, *leaf.shape[1:])
+    out = memory.empty((*rows.shape, *leaf.shape[1:]), leaf.dtype)
     # All rows are there; to check that again, NumPy would copy once more.
-    return jax.device_put(np.take(leaf, rows, 0, out, mode="clip"))
+    return np.take(leaf, rows, 0, out, mode="clip")
 
 
 def _future(item: T) -> "Future[T]":

@@ -120,14 +120,14 @@ class Layout(Value):
                 f"the {parts} parts of the mesh's axis {DATA!r} do not divide a batch of "
                 f"{examples} examples"
             )
-        if jax.process_count() == 1:
-            return jax.device_put(batch, self.batch)
-        return jax.tree.map(
-            lambda leaf: jax.make_array_from_process_local_data(
-                self.batch, np.asarray(leaf)
-            ),
-            batch,
-        )
+        return _from_own_parts(batch, self.batch)
+
+    def place_batches(self, batches: PyTree) -> PyTree:
+        """Return several batches, (batches, examples, ...), each split along `data`.
+
+        Where there are several processes, each gives its own part of every batch.
+        """
+        return _from_own_parts(batches, jax.NamedSharding(self.mesh, jax.P(None, DATA)))
 
     def rows_of_process(self, examples: int) -> NDArray:
         """Return which rows of a batch of so many examples lie on this process's devices.
@@ -153,3 +153,13 @@ class Layout(Value):
                 f"{what} must be a multiple of {self.parts}, the number of devices along "
                 f"the axis {DATA!r} of the mesh, got {examples}"
             )
+
+
+def _from_own_parts(values: PyTree, sharding: jax.NamedSharding) -> PyTree:
+    """Return arrays of which each process gives the part that lies on its devices."""
+    if jax.process_count() == 1:
+        return jax.device_put(values, sharding)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)),
+        values,
+    )

@@ -30,10 +30,10 @@ from fnn.types import Array, Key, PyTree
 class Dataset:
     """Inputs and targets on the device, all of an epoch's or some batches of them.
 
-    `order` names the rows of the batches, one after the other; None is the order in which
-    they lie. The first of them is batch `base` of the epoch. `examples` is how many the
-    epoch has, and `weighted` whether its last batch is filled up, so that batches have
-    weights. `sharding` is how batches lie on a mesh.
+    `order` names the rows of the batches, one after the other; without it the arrays are
+    batches, (batches, batch_size, ...). The first is batch `base` of the epoch. `examples`
+    is how many the epoch has, and `weighted` whether its last batch is filled up, so that
+    batches have weights. `sharding` is how batches lie on a mesh.
     """
 
     arrays: tuple[PyTree, PyTree]
@@ -71,16 +71,15 @@ def take_batch(dataset: Dataset, i: Array) -> tuple[PyTree, ...]:
     Where the batch size does not divide the number of examples, the last batch is filled
     up with examples that the epoch has had already, and their weights are 0.
     """
-    size = dataset.batch_size
-
-    def part(array: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(array, (i - dataset.base) * size, size)
-
+    size, number = dataset.batch_size, i - dataset.base
     batch: tuple[PyTree, ...]
     if dataset.order is None:
-        batch = jax.tree.map(part, dataset.arrays)
+        batch = jax.tree.map(
+            lambda a: jax.lax.dynamic_index_in_dim(a, number, keepdims=False),
+            dataset.arrays,
+        )
     else:
-        rows = part(dataset.order)
+        rows = jax.lax.dynamic_slice_in_dim(dataset.order, number * size, size)
         batch = jax.tree.map(lambda a: a[rows], dataset.arrays)
     if dataset.weighted:
         batch = *batch, i * size + jnp.arange(size) < dataset.examples

@@ -14,7 +14,7 @@ from fnn import checks
 from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.layers.base import spec
 from fnn.sharding import Layout
-from fnn.training.inputs import as_batch, on_device, replicated
+from fnn.training.inputs import as_batch, on_device
 from fnn.training.loop import Carry, Dataset, shuffled_order, take_batch
 from fnn.training.pieces import Piece, Runner, Stretch
 from fnn.training.validation import examples_per_chunk, sample_of
@@ -88,7 +88,7 @@ class Chunks(Source):
         self.batch_size = _checked_size(batch_size, len(data), layout)
         self.sample = sample_of(data)
         self.memory = Memory()
-        dataset = self._dataset(np.zeros(self.batch_size, np.int32), 0)
+        dataset = self._dataset(np.zeros((1, self.batch_size), np.int32), 0)
         self.batch = jax.eval_shape(take_batch, dataset, 0)
 
     @property
@@ -99,20 +99,22 @@ class Chunks(Source):
         self, runner: Runner, epoch: int, first: int, carry: Carry
     ) -> Generator[Piece]:
         size, last = self.batch_size, self.steps
-        order = np.asarray(shuffled_order(runner.order_key, epoch, len(self.data), size))
+        order = shuffled_order(runner.order_key, epoch, len(self.data), size)
+        batches = np.asarray(order).reshape(last, size)
         most = examples_per_chunk(self.data, size) // size
         bounds = [(a, min(a + most, last)) for a in range(first, last, most)]
-        stretches = (
-            Stretch(self._dataset(order[a * size : b * size], a), a, b) for a, b in bounds
-        )
+        stretches = (Stretch(self._dataset(batches[a:b], a), a, b) for a, b in bounds)
         with prefetched(stretches) as ready:
             yield from runner.through_datasets(ready, carry)
 
     def _dataset(self, rows: NDArray, base: int) -> Dataset:
-        """Return the examples of some batches, the first being number `base`."""
-        arrays = replicated(take(self.data, rows, self.memory), self.layout)
-        sharding = self.layout.batch if self.layout else None
+        """Read some batches, (batches, batch_size), the first being number `base`."""
         examples, size = len(self.data), self.batch_size
+        if self.layout is None:
+            arrays, sharding = take(self.data, rows, self.memory), None
+        else:
+            rows, sharding = rows[:, self.layout.rows_of_process(size)], self.layout.batch
+            arrays = take(self.data, rows, self.memory, self.layout.place_batches)
         return Dataset(arrays, None, base, examples, size, examples % size != 0, sharding)
 
     def __repr__(self) -> str:
