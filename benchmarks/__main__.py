@@ -21,6 +21,8 @@ from benchmarks.suite import Row, Suite
 SUITES: dict[str, str] = {
     "optimizers": "benchmarks.optimizers",
     "per_example": "benchmarks.per_example",
+    "dispatch": "benchmarks.dispatch",
+    "imports": "benchmarks.imports",
 }
 
 
