@@ -19,10 +19,11 @@ from benchmarks.rounds import measure, workers
 from benchmarks.suite import Row, Suite
 
 SUITES: dict[str, str] = {
+    "checkpoint": "benchmarks.checkpoint",
+    "convolution": "benchmarks.convolution",
     "optimizers": "benchmarks.optimizers",
     "per_example": "benchmarks.per_example",
-    "dispatch": "benchmarks.dispatch",
-    "imports": "benchmarks.imports",
+    "populations": "benchmarks.populations",
 }
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -362,7 +363,7 @@ def test_the_command_measures_writes_and_makes_tables(run, readme, capsys):
         ("b", "one", 2), ("b", "two", 2),
     ]  # fmt: skip
     assert (about["platform"], about["versions"]["jax"]) == ("cpu", results.version("jax"))
-    assert "| b | 5" in readme.read_text()
+    assert re.search(r"\| b \| \d", readme.read_text())
     assert "fake: b" in capsys.readouterr().out
 
 
