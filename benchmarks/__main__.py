@@ -21,6 +21,8 @@ from benchmarks.suite import Row, Suite
 SUITES: dict[str, str] = {
     "checkpoint": "benchmarks.checkpoint",
     "convolution": "benchmarks.convolution",
+    "dispatch": "benchmarks.dispatch",
+    "imports": "benchmarks.imports",
     "optimizers": "benchmarks.optimizers",
     "per_example": "benchmarks.per_example",
     "populations": "benchmarks.populations",

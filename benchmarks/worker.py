@@ -11,23 +11,17 @@ import gc
 import importlib
 import json
 import os
-import resource
 import sys
 import time
 import traceback
 from typing import Any
 
 from benchmarks.suite import Program, RefusedError
+from benchmarks.usage import peak
 
 # Whatever a library prints goes to stderr; the answers have the real stdout to themselves.
 _answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
-
-
-def peak() -> float:
-    """Return the most memory that this process has had at once, in MiB."""
-    scale = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def timed(program: Program, repeats: int) -> float:
@@ -51,7 +45,7 @@ def build(rival: str, case: str) -> tuple[Program, dict[str, Any]]:
     program = getattr(importlib.import_module(name), function or "build")(case)
     program.run()
     once = timed(program, 1)
-    figures = dict(program.figures) | {"peak of the process, MiB": peak()}
+    figures = {"peak of the process, MiB": peak()} | dict(program.figures)
     proof = [None if value is None else float(value) for value in program.proof]
     told = {"figures": figures, "proof": proof, "clocked": program.clocked}
     return program, {"once": once, **told}

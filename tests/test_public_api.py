@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,10 @@ import fnn
 import fnn.per_example
 import fnn.pytorch
 
+STUB = ast.parse(Path(fnn.__file__).with_suffix(".pyi").read_text()).body
 EXPORTS = {
-    alias.asname
-    for node in ast.parse(inspect.getsource(fnn)).body
+    alias.asname: getattr(fnn, alias.asname)
+    for node in STUB
     if isinstance(node, ast.ImportFrom)
     for alias in node.names
 }
@@ -21,7 +23,7 @@ MODULES = [
     fnn,
     fnn.per_example,  # imported by whom it serves, as it asks more of JAX than the rest
     fnn.pytorch,
-    *(getattr(fnn, name) for name in sorted(EXPORTS) if inspect.ismodule(vars(fnn)[name])),
+    *(thing for _, thing in sorted(EXPORTS.items()) if inspect.ismodule(thing)),
 ]
 
 
@@ -92,9 +94,9 @@ PACKAGES = [module for module in MODULES if hasattr(module, "__path__")]
 def test_package_only_re_exports_by_name(package):
     """What is not exported is not to be had from a package by accident."""
     statements = ast.parse(inspect.getsource(package)).body[1:]
-    for node in statements:
-        if isinstance(node, ast.Assign):
-            assert [target.id for target in node.targets] == ["__version__"]
+    for node in STUB if package is fnn else statements:
+        if isinstance(node, ast.AnnAssign):
+            assert node.target.id == "__version__"
             continue
         assert isinstance(node, ast.ImportFrom)
         assert node.module.split(".")[0] == "fnn"
@@ -116,9 +118,10 @@ def test_signatures_have_no_catch_all(name):
 
 
 def test_importing_needs_nothing_but_jax_and_numpy():
-    """No extra is imported, and no array is made, by importing fnn."""
+    """No extra is imported, and no array is made, by importing all of fnn."""
     code = (
         "import sys, jax, fnn;"
+        "everything = [getattr(fnn, name) for name in dir(fnn)];"
         "extras = {'matplotlib', 'rich', 'sklearn', 'chex', 'optax', 'flax'};"
         "extras |= {'dp_accounting'};"
         "print(sorted(extras & set(sys.modules)), len(jax.live_arrays()))"
@@ -130,3 +133,20 @@ def test_importing_needs_nothing_but_jax_and_numpy():
         text=True,
     )
     assert result.stdout.split() == ["[]", "0"], result.stderr
+
+
+def test_modules_are_imported_when_they_are_used():
+    code = (
+        "import sys, fnn; first = {*sys.modules}; fnn.tree.add(1, 2);"
+        "print('jax' in first, 'fnn.tree' in first, 'fnn.layers' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert result.stdout.split() == ["False", "False", "False"]
+
+
+def test_there_is_nothing_else():
+    assert {*EXPORTS, "__version__"} <= {*dir(fnn)}
+    with pytest.raises(AttributeError, match="module 'fnn' has no attribute 'dense'"):
+        fnn.dense  # noqa: B018
