@@ -135,3 +135,18 @@ def test_norms_out_of_range_are_infinite_or_zero():
     a = jnp.array([1e25, 1e-25, 1e18, 1e-18])[:, None, None]
     norms = per_example.gradients(product)(jnp.zeros((1, 1)), a, jnp.ones_like(a)).norms()
     np.testing.assert_allclose(norms, [np.inf, 0.0, 1e18, 1e-18], rtol=1e-5)
+
+
+def test_cross_term_that_overflows_makes_no_norm_too_small():
+    """⟨G, u⟩ of an example leaves the range though products and rows are within it."""
+
+    def tied(w, a, g, u):
+        """The gradient is Aᵀ G, and a row u at the first id."""
+        return jnp.sum((a @ w) * g) + jnp.sum(w[jnp.zeros(1, jnp.int32)] * u)
+
+    compute = jax.jit(lambda *x: per_example.gradients(tied, memory_budget=64)(*x).norms())
+    ones = jnp.ones((1, 8, 24))
+    for a, g, u in [(1e-10, 1e25, -1e18), (1e-10, 1e25, 1e18), (1e-30, 1e38, -1e15)]:
+        scaled = jnp.full((1, 8, 40), a), g * ones, u * ones[:, :1]
+        norms = compute(jnp.zeros((40, 24)), *scaled)
+        assert not np.isfinite(norms).any(), (a, g, u)

@@ -159,7 +159,10 @@ class Leaf:
         assert isinstance(product, Outer)
         assert isinstance(lookup, Lookup)
         both = lookups.cross(product, lookup).astype(self.wide)
-        return jnp.where(jnp.isfinite(squared), jnp.maximum(squared + 2 * both, 0), squared)
+        total = squared + 2 * both
+        # A cross term that overflows must not pass for a norm of 0.
+        beyond = squared + jnp.abs(both)
+        return jnp.where(jnp.isfinite(total), jnp.maximum(total, 0), beyond)
 
     def _pairs(self, mine: Lookup, theirs: Lookup, others: int) -> Array:
         """Compare the ids of all pairs of examples."""
