@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -140,6 +141,22 @@ def test_an_interrupted_halving_goes_on_to_the_same_end(halving, kept, tmp_path)
         assert row["epochs"] == same["epochs"]
         assert math.isclose(row["val_loss"], same["val_loss"], rel_tol=1e-5)
     assert len(journal.read_text().splitlines()) == len(lines)
+
+
+def test_a_journal_that_can_not_be_written_anew_is_left_as_it_was(
+    halving, monkeypatch, tmp_path
+):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(halving[0].read_bytes())
+
+    def full(*arguments):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            halved(checkpoint=journal)
+    assert journal.read_bytes() == halving[0].read_bytes()
 
 
 def test_a_finished_search_is_only_read(halving, monkeypatch):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fnn.checkpoint.atomic import write_atomically
+
 
 class Journal:
     """Finished trials, a line of JSON each, after one that describes the search."""
@@ -22,7 +24,7 @@ class Journal:
             lines = [header]
         _check_same(self.path, lines[0], header)
         # Written anew, because the last line may have been cut short.
-        self.path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        write_atomically(self.path, (f"{json.dumps(line)}\n".encode() for line in lines))
         self.done = {(line.pop("rung"), line.pop("trial")): line for line in lines[1:]}
 
     def record(self, rung: int, figures: Mapping[int, dict[str, Any]]) -> None:
