@@ -150,6 +150,7 @@ def compare(case):
             "losses": difference(losses, many_losses),
             "devices": len(kernel.sharding.device_set),
             "part": kernel.addressable_shards[0].data.size / kernel.size,
+            "leaves": len(jax.tree.leaves(many.params)),
             "collectives": re.findall(COLLECTIVES, step.as_text()),
         }
     return found

@@ -42,6 +42,10 @@ def test_fifty_steps_are_those_of_one_device(case):
     assert found["replicated"]["part"] == 1
     assert found["fully_sharded"]["part"] == 1 / 8
     assert set(found["replicated"]["collectives"]) == {"all-reduce"}
+    # Each parameter is gathered once, and gradients are summed.
+    sharded = found["fully_sharded"]
+    assert set(sharded["collectives"]) <= {"all-gather", "all-reduce", "reduce-scatter"}
+    assert sharded["collectives"].count("all-gather") == sharded["leaves"]
 
 
 @pytest.mark.slow

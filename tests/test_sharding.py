@@ -17,8 +17,9 @@ PARAMS = {
 }
 
 
-def specs(strategy, params=PARAMS):
-    found = fnn.tree.flatten(strategy.specs(MESH, params))
+def specs(strategy, params=PARAMS, *, in_use=False):
+    find = strategy.specs_in_use if in_use else strategy.specs
+    found = fnn.tree.flatten(find(MESH, params))
     return {path: tuple(spec) for path, spec in found.items()}
 
 
@@ -47,6 +48,22 @@ def test_rules_name_parameters_by_path():
     }
     both = ByPath({"dense_1/kernel": (("data", "model"),)})
     assert specs(both)["dense_1/kernel"] == (("data", "model"),)
+
+
+def test_a_step_uses_whole_parameters_but_for_stacks_and_what_rules_split():
+    assert set(specs(FullySharded(), in_use=True).values()) == {()}
+    kernels = {"conv": jnp.zeros((3, 3, 4, 8)), "stack": jnp.zeros((5, 4, 8))}
+    in_use = {"conv": (), "stack": (None, None, "data")}  # one at a time, in a loop
+    assert specs(FullySharded(), kernels, in_use=True) == in_use
+    assert set(specs(Replicated(), in_use=True).values()) == {()}
+    for rest in (Replicated(), FullySharded()):
+        strategy = ByPath({"dense_1/kernel": ("model",)}, rest=rest)
+        assert specs(strategy, in_use=True) == {
+            "dense_0/bias": (),
+            "dense_0/kernel": (),
+            "dense_1/bias": (),
+            "dense_1/kernel": ("model",),
+        }
 
 
 @pytest.mark.parametrize(

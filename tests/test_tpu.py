@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import fnn
-from fnn.sharding import Layout, make_mesh
+from fnn.sharding import FullySharded, Layout, make_mesh
 
 pytest.importorskip("libtpu")
 from jax.experimental import topologies
@@ -31,9 +31,9 @@ COLLECTIVE = re.compile(
 
 
 @pytest.fixture(scope="module")
-def layout():
+def mesh():
     topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x4")
-    return Layout(make_mesh(devices=topology.devices))
+    return make_mesh(devices=topology.devices)
 
 
 def compiled(layout, model, shape, target, dtype):
@@ -61,9 +61,17 @@ def compiled(layout, model, shape, target, dtype):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_step_compiles_for_eight_chips_and_only_sums_over_them(layout, name):
-    program = compiled(layout, *CASES[name])
+def test_step_compiles_for_eight_chips_and_only_sums_over_them(mesh, name):
+    program = compiled(Layout(mesh), *CASES[name])
     assert set(COLLECTIVE.findall(program)) == {"all-reduce"}
+
+
+@pytest.mark.slow
+def test_fully_sharded_convolutions_gather_kernels_and_exchange_no_borders(mesh):
+    conv = fnn.Conv(16, (3, 3), padding="same", bias=False)
+    model = fnn.Sequential(conv, jax.nn.relu, conv, fnn.GlobalPool("mean"), fnn.Dense(8))
+    program = compiled(Layout(mesh, FullySharded()), model, (16, 16, 8), (), LABEL)
+    assert set(COLLECTIVE.findall(program)) == {"all-gather", "all-reduce"}
 
 
 def test_every_model_has_a_case():

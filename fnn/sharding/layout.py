@@ -100,6 +100,20 @@ class Layout(Value):
         shardings = self.shardings(values, params)
         return jax.lax.with_sharding_constraint(values, shardings)
 
+    def gather(self, params: PyTree) -> PyTree:
+        """Return parameters, inside `jax.jit`, as they lie while a step uses them."""
+        specs = self.strategy.specs_in_use(self.mesh, params)
+        shardings = jax.tree.map(lambda spec: jax.NamedSharding(self.mesh, spec), specs)
+        return jax.lax.with_sharding_constraint(params, shardings)
+
+    def scatter(self, grads: PyTree, params: PyTree) -> PyTree:
+        """Return the gradients to gathered parameters, inside `jax.jit`, as these lie.
+
+        They are summed as they came, whole, so that where the parts of the parameters lie
+        has no say in how gradients are computed.
+        """
+        return self.constrain(self.gather(grads), params)
+
     def place(self, values: PyTree, params: PyTree) -> PyTree:
         """Return `values` with each leaf where `shardings` says."""
         return place(values, self.shardings(values, params))

@@ -15,6 +15,9 @@ from fnn.values import Value
 Spec: TypeAlias = tuple[str | tuple[str, ...] | None, ...]
 """Along which axis, or axes, of a mesh each dimension of an array is split, if at all."""
 
+STACK = 3
+"""How many dimensions a stack of matrices has."""
+
 
 class Strategy(Value, abc.ABC):
     """Say how parameters lie on a mesh; `Replicated`, `FullySharded` and `ByPath` do.
@@ -36,6 +39,15 @@ class Strategy(Value, abc.ABC):
             ValueError: If the parameters can't lie so on the mesh.
         """
 
+    def specs_in_use(self, mesh: jax.sharding.Mesh, params: PyTree) -> PyTree:
+        """Return how the parameters lie while a step computes with them: as ever.
+
+        Args:
+            mesh: The mesh.
+            params: Arrays or their specs.
+        """
+        return self.specs(mesh, params)
+
 
 class Replicated(Strategy):
     """Keep all parameters on every device: data parallelism.
@@ -56,9 +68,10 @@ class Replicated(Strategy):
 class FullySharded(Strategy):
     """Split every parameter along its largest dimension that the mesh divides.
 
-    Parameters and the optimizer's state take 1/n of the memory on each of n devices, and
-    are gathered where a layer needs them: fully sharded data parallelism. A leaf of which
-    n divides no dimension is kept on every device.
+    Parameters and the optimizer's state take 1/n of the memory on each of n devices. A
+    step gathers the parameters that it computes with, and of the sum of the gradients each
+    device keeps its part: fully sharded data parallelism. A leaf of which n divides no
+    dimension is kept on every device.
 
     Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion
     parameter models".
@@ -84,6 +97,20 @@ class FullySharded(Strategy):
             return jax.P(*(None,) * largest, DATA)
 
         return jax.tree.map(spec, params)
+
+    def specs_in_use(self, mesh: jax.sharding.Mesh, params: PyTree) -> PyTree:
+        """Return how the parameters lie in use: whole, but for stacks of matrices.
+
+        Left to itself, the compiler splits convolutions as their kernels are split, and
+        exchanges the borders of images, which takes more memory than it saves. Stacks of
+        matrices, as `fnn.Repeat` holds them, are left to it, as inside the loop it gathers
+        those of one layer at a time.
+        """
+
+        def spec(leaf: Any, kept: jax.P) -> jax.P:
+            return kept if len(leaf.shape) == STACK else jax.P()
+
+        return jax.tree.map(spec, params, self.specs(mesh, params))
 
 
 class ByPath(Strategy):
@@ -121,6 +148,13 @@ class ByPath(Strategy):
             raise TypeError(f"rest must be a strategy of fnn.sharding, got {self.rest!r}")
 
     def specs(self, mesh: jax.sharding.Mesh, params: PyTree) -> PyTree:
+        return self._specs(mesh, params, self.rest.specs(mesh, params))
+
+    def specs_in_use(self, mesh: jax.sharding.Mesh, params: PyTree) -> PyTree:
+        """Return the specs of the rules, and for the rest its strategy's own in use."""
+        return self._specs(mesh, params, self.rest.specs_in_use(mesh, params))
+
+    def _specs(self, mesh: jax.sharding.Mesh, params: PyTree, rest: PyTree) -> PyTree:
         paths = list(tree.flatten(params))
         for glob in self.rules:
             if not fnmatch.filter(paths, glob):
@@ -137,7 +171,7 @@ class ByPath(Strategy):
             _check_spec(mesh, path, leaf, self.rules[globs[0]])
             return jax.P(*self.rules[globs[0]])
 
-        return tree.map_with_path(spec, params, self.rest.specs(mesh, params))
+        return tree.map_with_path(spec, params, rest)
 
 
 def _as_rules(rules: Any) -> dict[str, Spec]:

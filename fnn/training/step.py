@@ -87,6 +87,8 @@ class Step(Value):
         params, state, opt_state, key, step = train_state
         frozen = frozen_mask(self.optimizer, params)
         gradient = self._gradient(current_loss_scale(opt_state), frozen)
+        if self.layout is not None:
+            gradient = _gathering(gradient, self.layout)
         step_key = jax.random.fold_in(key, step)
         grads, (state, metrics) = gradient(params, state, batch, step_key)
         updates, opt_state = self.optimizer.update(grads, opt_state, params)
@@ -182,6 +184,16 @@ def make_step(
             f"itself: give microbatch to fnn.per_example.clipped_gradient"
         )
     return Step(objective, optimizer, gradient, accumulate, layout)
+
+
+def _gathering(gradient: Gradient, layout: Layout) -> Gradient:
+    """Return the gradient at parameters that are gathered, itself scattered as they are."""
+
+    def gathering(params: Params, *arguments: Any) -> tuple[PyTree, Any]:
+        grads, aux = gradient(layout.gather(params), *arguments)
+        return layout.scatter(grads, params), aux
+
+    return gathering
 
 
 def _constant(function: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:
