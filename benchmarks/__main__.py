@@ -26,9 +26,6 @@ SUITES: dict[str, str] = {
     "optimizers": "benchmarks.optimizers",
     "per_example": "benchmarks.per_example",
     "populations": "benchmarks.populations",
-    "compile": "benchmarks.stacks.compiling",
-    "growth": "benchmarks.stacks.growth",
-    "memory": "benchmarks.stacks.memory",
 }
 
 

@@ -110,12 +110,17 @@ def _of(rows: Sequence[Row], case: str) -> dict[str, Row]:
 
 
 def write(suite: Suite) -> None:
-    """Put the tables of a suite into the README, between its two comments there."""
-    begin, end = f"<!-- results: {suite.name} -->", "<!-- end of results -->"
+    """Put the tables of a suite into the README."""
     sections = [section(suite, *results.read(file)) for file in results.files(suite.name)]
-    lines = [begin, "", *(line for lines in sections for line in lines), end]
+    put(suite.name, [line for lines in sections for line in lines])
+
+
+def put(name: str, lines: Sequence[str]) -> None:
+    """Put lines into the README, between the two comments there that a name has."""
+    begin, end = f"<!-- results: {name} -->", "<!-- end of results -->"
     text = README.read_text()
     pattern = rf"{re.escape(begin)}.*?{re.escape(end)}"
     if not re.search(pattern, text, re.DOTALL):
-        raise ValueError(f"{README.name} has no place for the results of {suite.name}")
-    README.write_text(re.sub(pattern, lambda _: "\n".join(lines), text, flags=re.DOTALL))
+        raise ValueError(f"{README.name} has no place for the results of {name}")
+    new = "\n".join([begin, "", *lines, end])
+    README.write_text(re.sub(pattern, lambda _: new, text, flags=re.DOTALL))
