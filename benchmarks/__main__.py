@@ -19,13 +19,17 @@ from benchmarks.rounds import measure, workers
 from benchmarks.suite import Row, Suite
 
 SUITES: dict[str, str] = {
+    "ceiling": "benchmarks.ceiling",
     "checkpoint": "benchmarks.checkpoint",
     "convolution": "benchmarks.convolution",
     "dispatch": "benchmarks.dispatch",
+    "epoch": "benchmarks.epoch",
+    "fitting": "benchmarks.fitting",
     "imports": "benchmarks.imports",
     "optimizers": "benchmarks.optimizers",
     "per_example": "benchmarks.per_example",
     "populations": "benchmarks.populations",
+    "training": "benchmarks.training",
 }
 
 

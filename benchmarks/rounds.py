@@ -17,6 +17,8 @@ SAMPLE_SECONDS = 0.05  # a sample is of as many runs as take this long
 SLOW_SECONDS = 3.0  # rivals that take longer, and many times as long as the first,
 SLOW_RATIO = 8.0
 SPARSE = 3  # are sampled in one of so many rounds
+CASE_SECONDS = 60.0  # a case that takes longer has fewer rounds,
+FEWEST = 5  # but not fewer than these, unless fewer were asked for
 
 
 class Worker:
@@ -95,7 +97,7 @@ def measure(
     check_same_work(suite, [row for row in rows.values() if row.proof])
     order = list(once)
     slow = {rival for rival in order if once[rival] > slow_from(once[order[0]])}
-    for index in range(rounds if order else 0):
+    for index in range(affordable(rounds, once) if order else 0):
         turn = index % len(order)
         for rival in order[turn:] + order[:turn]:
             if not rows[rival].refused and (rival not in slow or index % SPARSE == 0):
@@ -103,6 +105,12 @@ def measure(
     for rival in once:
         running[rival].ask(drop=True)
     return list(rows.values())
+
+
+def affordable(rounds: int, once: Mapping[str, float]) -> int:
+    """Return how many rounds a case has, given the seconds of a run of each rival."""
+    within = int(CASE_SECONDS / sum(once.values()))
+    return min(rounds, max(FEWEST, within))
 
 
 def slow_from(first: float) -> float:
