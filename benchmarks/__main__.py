@@ -21,14 +21,18 @@ from benchmarks.suite import Row, Suite
 SUITES: dict[str, str] = {
     "ceiling": "benchmarks.ceiling",
     "checkpoint": "benchmarks.checkpoint",
+    "compile": "benchmarks.stacks.compiling",
     "convolution": "benchmarks.convolution",
     "dispatch": "benchmarks.dispatch",
     "epoch": "benchmarks.epoch",
     "fitting": "benchmarks.fitting",
+    "growth": "benchmarks.stacks.growth",
     "imports": "benchmarks.imports",
+    "memory": "benchmarks.stacks.memory",
     "optimizers": "benchmarks.optimizers",
     "per_example": "benchmarks.per_example",
     "populations": "benchmarks.populations",
+    "precision": "benchmarks.precision",
     "training": "benchmarks.training",
 }
 
