@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import results, tables
+from benchmarks import fits, results, tables
 from benchmarks.rounds import affordable, check_same_work, measure, workers
 from benchmarks.suite import Row, Suite
 
@@ -341,6 +341,12 @@ def test_the_readme_changes_only_between_the_markers(readme):
 def test_results_need_a_place_in_the_readme(readme):
     with pytest.raises(ValueError, match=r"README.md has no place for .* of missing"):
         tables.write(dataclasses.replace(suite_of(["fnn"]), name="missing"))
+
+
+def test_lines_are_fitted_by_least_squares():
+    assert fits.slope([1.0, 2.0, 3.0], [1.0, 3.0, 8.0]) == 3.5
+    times = [3 * size**1.5 for size in (10, 40, 90)]
+    assert fits.exponent((10, 40, 90), times) == pytest.approx(1.5)
 
 
 # The command
