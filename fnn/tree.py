@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from fnn.types import Array, PyTree, wide
+from fnn.types import Array, PyTree, as_dtype, as_number, wide
 
 Pattern: TypeAlias = str | tuple[str, ...]
 
@@ -47,7 +47,9 @@ def scale(factor: Array | float, tree: PyTree) -> PyTree:
         >>> scale(2, {"w": jax.numpy.ones(2)})
         {'w': Array([2., 2.], dtype=float32)}
     """
-    return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, tree)
+    return jax.tree.map(
+        lambda leaf: jnp.multiply(as_number(factor, leaf.dtype), leaf), tree
+    )
 
 
 def zeros_like(tree: PyTree) -> PyTree:
@@ -96,7 +98,7 @@ def dot(a: PyTree, b: PyTree) -> Array:
     """
 
     def leaf_dot(x: Array, y: Array) -> Array:
-        return jnp.sum(x.astype(wide(x.dtype)) * y.astype(wide(y.dtype)))
+        return jnp.sum(as_dtype(x, wide(x.dtype)) * as_dtype(y, wide(y.dtype)))
 
     products = jax.tree.leaves(jax.tree.map(leaf_dot, a, b))
     return functools.reduce(operator.add, products) if products else jnp.float32(0)

@@ -31,6 +31,17 @@ def wide(dtype: Any) -> Any:
     return jnp.float32 if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)
 
 
+def as_dtype(x: Any, dtype: Any) -> Any:
+    """Return an array in a dtype: itself if it is its own, so that nothing is traced."""
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def as_number(x: Any, dtype: Any) -> Any:
+    """Return what is combined with arrays of a dtype: a float itself, traced the sooner."""
+    plain = type(x) is float and jnp.issubdtype(dtype, jnp.inexact)
+    return x if plain else jnp.asarray(x, dtype)
+
+
 class GradientTransformation(Protocol):
     """What a training step asks of an optimizer; Optax's satisfy it too."""
 

@@ -17,7 +17,7 @@ from fnn.optimizers.arithmetic import (
     widen,
 )
 from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate
-from fnn.types import Array, Params, PyTree
+from fnn.types import Array, Params, PyTree, as_number
 
 
 class SquaresState(NamedTuple):
@@ -203,5 +203,5 @@ class Adadelta(Optimizer):
 def ratio(numerator: PyTree, squares: PyTree, eps: float) -> PyTree:
     """Return numerator / (√squares + ε)."""
     return jax.tree.map(
-        lambda x, s: x / (root(s) + jnp.asarray(eps, s.dtype)), numerator, squares
+        lambda x, r: x / (r + as_number(eps, r.dtype)), numerator, root(squares)
     )

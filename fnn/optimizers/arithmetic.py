@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.optimizers.base import LearningRate
 from fnn.schedules.base import rate_at
-from fnn.types import Array, PyTree, wide
+from fnn.types import Array, PyTree, as_dtype, wide
 
 
 def start(learning_rate: LearningRate) -> tuple[Array, Array]:
@@ -40,12 +40,12 @@ def wide_copy(params: PyTree) -> PyTree:
 
 def widen(leaves: PyTree) -> PyTree:
     """Convert to wide dtypes."""
-    return jax.tree.map(lambda leaf: leaf.astype(wide(leaf.dtype)), leaves)
+    return jax.tree.map(lambda leaf: as_dtype(leaf, wide(leaf.dtype)), leaves)
 
 
 def narrow(updates: PyTree, grads: PyTree) -> PyTree:
     """Convert back to the dtypes of the gradients."""
-    return jax.tree.map(lambda u, g: u.astype(g.dtype), updates, grads)
+    return jax.tree.map(lambda u, g: as_dtype(u, g.dtype), updates, grads)
 
 
 def moving_average(decay: float, average: PyTree, new: PyTree) -> PyTree:
@@ -65,18 +65,21 @@ def bias_correction(decay: float | Array, step: Array) -> Array:
 
 
 @jax.custom_jvp
-def root(x: Array) -> Array:
+def root(x: PyTree) -> PyTree:
     """Return √x, whose derivative at 0 is 0 here: updates can be differentiated."""
     # One operation that XLA deems dear: of a norm, whose sum over all leaves it would
     # otherwise compute again wherever the norm is used, so once for each leaf.
-    return jnp.sqrt(x)
+    return jax.tree.map(jnp.sqrt, x)
 
 
 @root.defjvp
-def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+def _root_jvp(primals: tuple[PyTree], tangents: tuple[PyTree]) -> tuple[PyTree, PyTree]:
+    def derivative(y: Array, t: Array) -> Array:
+        positive = y > 0
+        return jnp.where(positive, t / (2 * jnp.where(positive, y, 1)), 0)
+
     y = root(*primals)
-    positive = y > 0
-    return y, jnp.where(positive, tangents[0] / (2 * jnp.where(positive, y, 1)), 0)
+    return y, jax.tree.map(derivative, y, *tangents)
 
 
 def norm(x: PyTree) -> Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.schedules.base import Rate
-from fnn.types import Array, GradientTransformation, Params, PyTree
+from fnn.types import Array, GradientTransformation, Params, PyTree, as_dtype
 from fnn.values import Value, show
 
 LearningRate: TypeAlias = Rate
@@ -58,7 +58,7 @@ def apply_updates(params: Params, updates: PyTree) -> Params:
         {'w': Array([0.], dtype=float32)}
     """
     return jax.tree.map(
-        lambda p, u: p if u is None else (p + u).astype(p.dtype), params, updates
+        lambda p, u: p if u is None else as_dtype(p + u, p.dtype), params, updates
     )
 
 
