@@ -8,6 +8,7 @@ from fnn import losses as losses
 from fnn import metrics as metrics
 from fnn import models as models
 from fnn import optimizers as optimizers
+from fnn import per_example as per_example
 from fnn import plots as plots
 from fnn import regularizers as regularizers
 from fnn import schedules as schedules

@@ -1,7 +1,7 @@
 """What training minimizes, as a function of parameters, state, a batch and a key."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,12 @@ from fnn import checks, tree
 from fnn.data.mixing import BatchAugmentation
 from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
-from fnn.per_example.clipping import Clipped
 from fnn.training.accumulation import count
 from fnn.types import Array, Key, Params, PyTree, State
 from fnn.values import Value, show
+
+if TYPE_CHECKING:
+    from fnn.per_example.clipping import Clipped
 
 Metric: TypeAlias = Callable[[Any, Any], Array]
 """From the output and the target of one example to a scalar."""
@@ -40,7 +42,7 @@ class PerExampleGradient(Protocol):
 
     def __call__(
         self, loss: Callable[..., Any], *, has_aux: bool
-    ) -> Callable[..., Clipped]:
+    ) -> "Callable[..., Clipped]":
         """Return a function that is called `(params, *batch, mask=mask, key=key)`.
 
         Args:

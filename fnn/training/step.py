@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,14 @@ from fnn.optimizers.base import (
     current_loss_scale,
     frozen_mask,
 )
-from fnn.per_example.clipping import Clipped
 from fnn.sharding import Layout
 from fnn.training.accumulation import Gradient, accumulated, count
 from fnn.training.objective import PerExampleGradient
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import Value, show
+
+if TYPE_CHECKING:
+    from fnn.per_example.clipping import Clipped
 
 
 class TrainState(NamedTuple):
@@ -211,7 +213,7 @@ def _constant(function: Callable[..., Any], frozen: PyTree) -> Callable[..., Any
 def _of_what_moves(gradient: PerExampleGradient, frozen: PyTree) -> PerExampleGradient:
     """Return the transform, frozen parameters having no part in the norms."""
 
-    def transform(loss: Callable[..., Any], *, has_aux: bool) -> Callable[..., Clipped]:
+    def transform(loss: Callable[..., Any], *, has_aux: bool) -> "Callable[..., Clipped]":
         return gradient(_constant(loss, frozen), has_aux=has_aux)
 
     return transform
