@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-MOST, SECONDS = 3, 4.0  # a function is compiled so often, or for so long
+MOST, SECONDS = 3, 2.5  # a function is compiled so often, or for so long
 
 
 def compiled(lower: Callable[[], Any]) -> tuple[Any, dict[str, float]]:

@@ -16,19 +16,19 @@ class Shape(NamedTuple):
     batch: int
 
 
-COMPILE = {f"{depth} blocks": Shape(depth, 64, 64) for depth in (2, 8, 32, 64)}
+COMPILE = {f"{depth} blocks": Shape(depth, 64, 64) for depth in (2, 8, 32)}
 SERIES = {
-    "depth": {depth: Shape(depth, 128, 64) for depth in (2, 4, 8, 16, 32)},
-    "width": {width: Shape(2, width, 64) for width in (64, 128, 256, 512, 1024)},
-    "batch": {batch: Shape(2, 256, batch) for batch in (32, 128, 512, 2048)},
-    "leaves": {leaves: Shape(leaves // 2 - 1, 8, 8) for leaves in (8, 32, 128, 512)},
+    "depth": {depth: Shape(depth, 128, 64) for depth in (2, 8, 32)},
+    "width": {width: Shape(2, width, 64) for width in (64, 256, 1024)},
+    "batch": {batch: Shape(2, 256, batch) for batch in (32, 256, 2048)},
+    "leaves": {leaves: Shape(leaves // 2 - 1, 8, 8) for leaves in (8, 64, 512)},
 }
 GROWTH = {
     f"{name} {size}": shape
     for name, series in SERIES.items()
     for size, shape in series.items()
 }
-BATCHES = (64, 256, 1024, 4096)
+BATCHES = (64, 512, 4096)
 MLP = {f"MLP, batch {batch}": Shape(3, 512, batch) for batch in BATCHES}
 CNN = {f"CNN, batch {batch}": Shape(0, 28, batch) for batch in BATCHES}
 SHAPES = COMPILE | GROWTH | MLP | CNN
