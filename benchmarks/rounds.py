@@ -18,7 +18,7 @@ SLOW_SECONDS = 3.0  # rivals that take longer, and many times as long as the fir
 SLOW_RATIO = 8.0
 SPARSE = 3  # are sampled in one of so many rounds
 CASE_SECONDS = 60.0  # a case that takes longer has fewer rounds,
-FEWEST = 5  # but not fewer than these, unless fewer were asked for
+FEWEST = 3  # but not fewer than these, unless fewer were asked for
 
 
 class Worker:

@@ -171,7 +171,7 @@ def test_rivals_that_are_slow_are_sampled_in_one_of_three_rounds():
 def test_a_case_that_takes_long_has_fewer_rounds():
     assert affordable(9, {"x": 6.0, "y": 0.5}) == 9
     assert affordable(9, {"x": 6.0, "y": 2.5}) == 7
-    assert affordable(9, {"x": 20.0, "y": 9.0}) == 5
+    assert affordable(9, {"x": 20.0, "y": 9.0}) == 3
     assert affordable(2, {"x": 20.0, "y": 9.0}) == 2
 
 

@@ -113,7 +113,8 @@ def loss(params: Any, x: Any, y: Any, case: networks.Case) -> tuple[Any, Stats]:
     output = output.astype(jnp.float32)
     if case.network == "autoencoder":
         return jnp.square(output - y).sum(1).mean(), stats
-    picked = jnp.take_along_axis(output, y[:, None], 1)[:, 0]
+    chosen = y[:, None] == jnp.arange(output.shape[1])
+    picked = jnp.where(chosen, output, 0).sum(1)  # on a CPU faster than gathering
     return (jax.nn.logsumexp(output, 1) - picked).mean(), stats
 
 
