@@ -6,20 +6,20 @@ from typing import Any
 from benchmarks import tables
 from benchmarks.suite import Row, Suite
 
-GRADIENT, TORCH = "gradient, JAX", "gradient, PyTorch"
-NORMS, CLIPPED, GHOST = "norms, fnn", "clipped, fnn", "clipped, Opacus ghost"
+GRADIENT, TORCH = "JAX gradient", "PyTorch gradient"
+NORMS, CLIPPED, GHOST = "fnn norms", "fnn clipped", "Opacus ghost clipped"
 RIVALS = {
     GRADIENT: "ordinary",
     NORMS: "fnn_norms",
     CLIPPED: "fnn_clipped",
-    "norms, vmap": "vmap_norms",
-    "clipped, vmap": "vmap_clipped",
-    "clipped, jax_privacy": "jax_privacy_clipped",
+    "vmap norms": "vmap_norms",
+    "vmap clipped": "vmap_clipped",
+    "jax_privacy clipped": "jax_privacy_clipped",
     TORCH: "torch_ordinary",
     GHOST: "opacus_ghost",
-    "clipped, Opacus hooks": "opacus_hooks",
-    "norms, BackPACK": "backpack_norms",
-    "clipped, BackPACK": "backpack_clipped",
+    "Opacus hooks clipped": "opacus_hooks",
+    "BackPACK norms": "backpack_norms",
+    "BackPACK clipped": "backpack_clipped",
 }
 # Networks of dense layers and tables, of which more is asked.
 DENSE = ("mlp", "transformer", "embedding", "gpt2")
@@ -46,7 +46,7 @@ def summary(_: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         limit = goal(case)
         ratios = [cell(rival, GRADIENT, limit, beside) for rival in (NORMS, CLIPPED)]
         lines.append([case, f"{limit:.2f}", *ratios, cell(CLIPPED, GHOST, 1.0, beside)])
-    heads = ["goals", "of the gradient", NORMS, CLIPPED, f"of {GHOST}: 1.00"]
+    heads = ["goals", f"of {GRADIENT}", NORMS, CLIPPED, f"{CLIPPED}, of {GHOST}: 1.00"]
     return tables.table(heads, lines)
 
 
@@ -72,7 +72,7 @@ SUITE = Suite(
         "gpt2, batch 8",
     ),
     rivals={name: f"{__name__}.{module}" for name, module in RIVALS.items()},
-    bases={name: TORCH for name in RIVALS if "Opacus" in name or "BackPACK" in name},
+    bases={name: TORCH for name in RIVALS if name.startswith(("Opacus", "BackPACK"))},
     tolerance=2e-3,
     per="gradient",
     summary=summary,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from benchmarks.per_example.compiling import compiled, of_clipped, problem
 from benchmarks.per_example.draws import MAX_NORM
+from benchmarks.per_example.programs import compiled, of_clipped, problem
 from benchmarks.suite import Program
 from fnn import per_example
 

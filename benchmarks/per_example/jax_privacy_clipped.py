@@ -2,8 +2,8 @@
 
 import jax_privacy
 
-from benchmarks.per_example.compiling import check_memory, compiled, of_clipped, problem
 from benchmarks.per_example.draws import MAX_NORM
+from benchmarks.per_example.programs import check_memory, compiled, of_clipped, problem
 from benchmarks.suite import Program
 
 

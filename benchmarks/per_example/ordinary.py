@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.per_example.compiling import AXES, compiled, of_gradient, problem
+from benchmarks.per_example.programs import AXES, compiled, of_gradient, problem
 from benchmarks.suite import Program
 
 

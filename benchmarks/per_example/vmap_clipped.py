@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.per_example.compiling import compiled, formed, of_clipped, problem
 from benchmarks.per_example.draws import MAX_NORM
+from benchmarks.per_example.programs import compiled, formed, of_clipped, problem
 from benchmarks.suite import Program
 
 

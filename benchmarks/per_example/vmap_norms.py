@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.per_example.compiling import compiled, formed, of_norms, problem
+from benchmarks.per_example.programs import compiled, formed, of_norms, problem
 from benchmarks.suite import Program
 
 

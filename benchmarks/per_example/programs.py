@@ -1,6 +1,5 @@
 """What the rivals in JAX share: a compiled program, its figures, and its proof."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import compiling
 from benchmarks.per_example import draws
 from benchmarks.per_example.networks import NETWORKS, Problem
 from benchmarks.suite import Program
@@ -72,12 +72,7 @@ def of_clipped(grads: Any) -> Sequence[float | None]:
 def compiled(function: Callable[..., Any], given: Problem, proof: Proof) -> Program:
     """Compile `function(params, inputs, labels)`, and run it once."""
     arguments = given.params, *given.batch
-    began = time.perf_counter()
-    lowered = jax.jit(function).lower(*arguments)
-    traced = time.perf_counter()
-    program = lowered.compile()
-    seconds = time.perf_counter() - traced
-    figures = {"trace, s": traced - began, "compile, s": seconds}
+    program, figures = compiling.compiled(lambda: jax.jit(function).lower(*arguments))
     if analysis := program.memory_analysis():
         figures["temporaries, MiB"] = analysis.temp_size_in_bytes / 2**20
 
