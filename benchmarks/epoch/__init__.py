@@ -2,7 +2,7 @@
 
 from benchmarks.suite import FNN, Suite
 
-CASES = {"mlp-small": 59_904, "lenet": 6_400}  # the images of an epoch, all in batches
+CASES = {"mlp-small": 59_904, "lenet": 3_840}  # the images of an epoch, all in batches
 BATCH = 128
 
 SUITE = Suite(
@@ -17,7 +17,7 @@ SUITE = Suite(
         "PyTorch, DataLoader": "benchmarks.epoch.torch_loops:loader",
         "PyTorch, loop": "benchmarks.epoch.torch_loops:tensors",
     },
-    tolerance=0.05,
+    tolerance=0.2,  # orders differ
     per="epoch",
     environment={"Keras on JAX": {"KERAS_BACKEND": "jax"}},
 )

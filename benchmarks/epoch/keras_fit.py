@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import keras
+
 from benchmarks.epoch import BATCH
 from benchmarks.epoch.data import mnist, seconds_per_epoch
 from benchmarks.suite import Program
@@ -10,6 +12,7 @@ from benchmarks.training.keras_step import compiled
 
 def build(case: str) -> Program:
     """Return an epoch of a case."""
+    keras.utils.set_random_seed(0)
     data, model = mnist(case), compiled(case)
 
     def train(epochs: int) -> Any:
