@@ -57,7 +57,9 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
     """Measure a suite, and write what was measured after each case."""
     rivals = [r for r in suite.rivals if not options.rivals or r in options.rivals]
     with workers(suite, rivals) as running:
-        about = results.machine(running[rivals[0]].ask(about=True))
+        asked = running[rivals[0]]
+        about = results.machine(asked.ask(about=True))
+        asked.restart()  # so that what tells of the device is no part of its memory
         accelerated = () if about["platform"] == "cpu" else suite.accelerated
         for case in (*suite.cases, *accelerated):
             if options.cases and not any(part in case for part in options.cases):
