@@ -23,6 +23,7 @@ SUITES: dict[str, str] = {
     "checkpoint": "benchmarks.checkpoint",
     "compile": "benchmarks.stacks.compiling",
     "convolution": "benchmarks.convolution",
+    "cpu": "benchmarks.cpu",
     "dispatch": "benchmarks.dispatch",
     "epoch": "benchmarks.epoch",
     "fitting": "benchmarks.fitting",

@@ -26,6 +26,7 @@ SUITE = Suite(
     rivals={
         FNN: "benchmarks.convolution.layers:chosen",
         **{form: f"benchmarks.convolution.layers:{form}" for form in FORMS},
+        "oneDNN in jaxlib": "benchmarks.convolution.onednn_layers",
         "PyTorch": "benchmarks.convolution.torch_layers",
     },
     per="layer, forward and backward",

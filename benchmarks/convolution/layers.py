@@ -71,18 +71,20 @@ def descents(layer: Layer, *arguments: Any) -> tuple[Any, ...]:
 def build(case: str, form: Form | None) -> Program:
     """Make a case ready, in a form, or in that which fnn chooses."""
     work = parse(case)
+    return program(work, pool(work, form) if work.pool else convolution(work, form))
+
+
+def program(work: Work, layer: Layer) -> Program:
+    """Return the program of a layer."""
     arguments = [jnp.asarray(images(work))]
-    if work.pool:
-        layer = pool(work, form)
-    else:
-        layer = convolution(work, form)
+    if not work.pool:
         check(work, layer)
         arguments.append(jnp.asarray(kernel(work)))
-    program = jax.jit(functools.partial(descents if work.loop else passes, layer))
-    figures = compiling.figures(lambda: program.lower(*arguments))
+    compiled = jax.jit(functools.partial(descents if work.loop else passes, layer))
+    figures = compiling.figures(lambda: compiled.lower(*arguments))
 
     def run() -> Any:
-        return jax.block_until_ready(program(*arguments))
+        return jax.block_until_ready(compiled(*arguments))
 
     proof = [float(np.linalg.norm(np.asarray(a, np.float64))) for a in run()]
     return Program(run, figures, proof)

@@ -1,0 +1,28 @@
+"""What makes steps of convolutional networks faster on a CPU, beside PyTorch."""
+
+from benchmarks.suite import FNN, Suite
+
+STEP = "benchmarks.training.fnn_step"
+
+SUITE = Suite(
+    name="cpu",
+    title="training step",
+    cases=("lenet, batch 128", "cnn, batch 128", "resnet20, batch 128"),
+    rivals={
+        FNN: STEP,
+        "fnn, huge pages": STEP,
+        "fnn, no YNNPACK": STEP,
+        "fnn, two devices": "benchmarks.cpu.fnn_on_mesh",
+        "fnn, two devices, huge pages": "benchmarks.cpu.fnn_on_mesh",
+        "PyTorch": "benchmarks.training.torch_eager",
+    },
+    environment={
+        "fnn, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+        "fnn, no YNNPACK": {"XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type="},
+        "fnn, two devices": {"JAX_NUM_CPU_DEVICES": "2"},
+        "fnn, two devices, huge pages": {
+            "JAX_NUM_CPU_DEVICES": "2",
+            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+        },
+    },
+)
