@@ -30,9 +30,30 @@ for x, y in zip(*map(jax.tree.leaves, (private(params, *batch, key=key),
                                        private(params_everywhere, *spread, key=key)))):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 program = clip.lower(params_everywhere, *spread).compile().as_text()
-kinds = r" (all-reduce|all-gather|all-to-all|reduce-scatter)[a-z-]*\\("
+kinds = r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)[a-z-]*\\("
 operations = re.findall(kinds, program)
 assert operations == ["all-reduce"], operations
+
+# In blocks, each of which is spread over the devices as the batch is.
+blocked = per_example.clipped_gradient(loss, 1.0, memory_budget=1)
+with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    compiled = jax.jit(blocked).lower(params_everywhere, *spread).compile()
+operations = re.findall(kinds, compiled.as_text())
+assert set(operations) == {"all-reduce"}, operations
+assert " while(" in compiled.as_text()
+for x, y in zip(*map(jax.tree.leaves, (clip(params, *batch),
+                                       compiled(params_everywhere, *spread)))):
+    np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+def squares(params, *batch):
+    g = per_example.gradients(loss, memory_budget=1)(params, *batch)
+    return g.second_moment(), g.inner_products(params)
+
+with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    compiled = jax.jit(squares).lower(params_everywhere, *spread).compile()
+for x, y in zip(*map(jax.tree.leaves, (squares(params, *batch),
+                                       compiled(params_everywhere, *spread)))):
+    np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
 
 whole = per_example.gradients(loss)(params, *batch).norms(per_leaf=True)
 P = jax.P

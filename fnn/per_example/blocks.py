@@ -10,19 +10,36 @@ from jax import lax
 from fnn.types import Array, PyTree
 
 
-def size(count: int, nbytes: int, budget: int) -> int:
-    """Return how many examples, of `nbytes` of temporaries each, a block may have."""
-    return max(1, min(count, budget // max(nbytes, 1)))
+def size(count: int, nbytes: int, budget: int, devices: int = 1) -> int:
+    """Return how many examples, of `nbytes` of temporaries each, a block may have.
+
+    The budget is that of each device, among which the examples of a block are split.
+    """
+    return min(count, devices * max(1, budget // max(nbytes, 1)))
 
 
-def over(function: Callable[[Any], Any], batch: PyTree, count: int, block: int) -> Any:
+def over(
+    function: Callable[[Any], Any], batch: PyTree, count: int, block: int, devices: int = 1
+) -> Any:
     """Return `function` of each example, computed for a block of them at once."""
     if block >= count:
         return jax.vmap(function)(batch)
-    return lax.map(function, batch, batch_size=block)
+    if devices == 1:
+        return lax.map(function, batch, batch_size=block)
+    rows = _rows(batch, devices)
+    values = lax.map(jax.vmap(function), rows, batch_size=block // devices)
+    return jax.tree.map(
+        lambda y: jnp.moveaxis(y, 0, 1).reshape(count, *y.shape[2:]), values
+    )
 
 
-def total(function: Callable[[Any], Array], batch: PyTree, count: int, block: int) -> Array:
+def total(
+    function: Callable[[Any], Array],
+    batch: PyTree,
+    count: int,
+    block: int,
+    devices: int = 1,
+) -> Array:
     """Return the sum over the examples of an array that `function` makes of each."""
 
     def summed(part: PyTree) -> Array:
@@ -30,6 +47,8 @@ def total(function: Callable[[Any], Array], batch: PyTree, count: int, block: in
 
     if block >= count:
         return summed(batch)
+    if devices > 1:
+        return total(summed, _rows(batch, devices), count // devices, block // devices)
     whole = count - count % block
     parts = jax.tree.map(
         lambda x: x[:whole].reshape(whole // block, block, *x.shape[1:]), batch
@@ -37,3 +56,12 @@ def total(function: Callable[[Any], Array], batch: PyTree, count: int, block: in
     first = jax.tree.map(lambda x: x[whole:], batch)
     start = summed(first)  # of no example, it is zeros
     return lax.scan(lambda sum_, part: (sum_ + summed(part), None), start, parts)[0]
+
+
+def _rows(batch: PyTree, devices: int) -> PyTree:
+    """Return a batch as rows of an example of each device, which stay where they are."""
+
+    def rows(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(devices, -1, *x.shape[1:]), 1, 0)
+
+    return jax.tree.map(rows, batch)

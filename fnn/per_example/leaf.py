@@ -18,6 +18,7 @@ from fnn.per_example.parts import Formed, Outer, Part
 from fnn.per_example.products import STATIC
 from fnn.per_example.views import Place
 from fnn.platforms import target
+from fnn.sharding.meshes import spread
 from fnn.types import Array, Shape, wide
 
 # Patches of a convolution that stay in the caches of a CPU are multiplied faster, and it
@@ -61,7 +62,7 @@ class Leaf:
         """Return ‖gᵢ‖², (B,)."""
         if not self.parts:
             return jnp.zeros(self.count, self.wide)
-        block = blocks.size(self.count, self.cost().memory, self.budget)
+        block = self._block(self.cost().memory)
         return self._over(Leaf._one_squared_norm, block)
 
     def weighted_sum(self, weights: Array | None) -> Array:
@@ -77,7 +78,7 @@ class Leaf:
         if not self.parts:
             return jnp.zeros(self.count, self.wide)
         nbytes = self._itemsize * sum(part.numbers() for part in self.parts)
-        block = blocks.size(self.count, nbytes, self.budget)
+        block = self._block(nbytes)
 
         def one(leaf: "Leaf") -> Array:
             each = [part.inner(v).astype(self.wide) for part in leaf.parts]
@@ -92,8 +93,8 @@ class Leaf:
         first, *others = self.parts
         if isinstance(first, Outer) and not others and first.form == "rank one":
             return first.total_squares().astype(self.wide)
-        block = blocks.size(self.count, self._dense_bytes(), self.budget)
-        return blocks.total(Leaf._one_squares, self, self.count, block)
+        block, devices = self._block(self._dense_bytes()), spread(self.count)
+        return blocks.total(Leaf._one_squares, self, self.count, block, devices)
 
     def dense(self) -> Array:
         """Return gᵢ, (B, ...)."""
@@ -102,7 +103,7 @@ class Leaf:
         patches = sum(p.patches() for p in self.parts if isinstance(p, Outer))
         cpu = target() == "cpu"
         most = min(self.budget, CACHED_BYTES) if cpu else self.budget
-        block = blocks.size(self.count, self._itemsize * patches, most)
+        block = blocks.size(self.count, self._itemsize * patches, most, spread(self.count))
         return self._over(Leaf._one_dense, block)
 
     def gram(self, other: "Leaf") -> Array:
@@ -135,8 +136,12 @@ class Leaf:
         """Return the leaf with its gradients formed."""
         return dataclasses.replace(self, parts=(Formed(self.dense()),), why=why)
 
+    def _block(self, nbytes: int) -> int:
+        """Return how many examples, of so many bytes each, may be computed at once."""
+        return blocks.size(self.count, nbytes, self.budget, spread(self.count))
+
     def _over(self, one: Any, block: int) -> Array:
-        return blocks.over(one, self, self.count, block)
+        return blocks.over(one, self, self.count, block, spread(self.count))
 
     def _one_dense(self) -> Array:
         each = [part.dense().astype(self.wide) for part in self.parts]

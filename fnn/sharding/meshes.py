@@ -10,6 +10,19 @@ from fnn import checks
 DATA, MODEL = "data", "model"
 
 
+def spread(examples: int) -> int:
+    """Return among how many devices examples are split in the program being traced.
+
+    It is 1 where no mesh is known that divides them, and inside of `jax.shard_map`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if DATA not in mesh.axis_names:
+        return 1
+    kind = mesh.axis_types[mesh.axis_names.index(DATA)]
+    parts = mesh.shape[DATA] if kind == jax.sharding.AxisType.Auto else 1
+    return parts if examples % parts == 0 else 1
+
+
 def make_mesh(
     model: int = 1, *, devices: Sequence[jax.Device] | None = None
 ) -> jax.sharding.Mesh:
