@@ -7,13 +7,19 @@ STEP = "benchmarks.training.fnn_step"
 SUITE = Suite(
     name="cpu",
     title="training step",
-    cases=("lenet, batch 128", "cnn, batch 128", "resnet20, batch 128"),
+    cases=(
+        "lenet, batch 128",
+        "cnn, batch 128",
+        "cnn, batch 512",
+        "resnet20, batch 128",
+    ),
     rivals={
         FNN: STEP,
         "fnn, huge pages": STEP,
         "fnn, no YNNPACK": STEP,
-        "fnn, two devices": "benchmarks.cpu.fnn_on_mesh",
-        "fnn, two devices, huge pages": "benchmarks.cpu.fnn_on_mesh",
+        "fnn, two devices": "benchmarks.cpu.variants:on_mesh",
+        "fnn, two devices, huge pages": "benchmarks.cpu.variants:on_mesh",
+        "fnn, in four parts": "benchmarks.cpu.variants:in_parts",
         "PyTorch": "benchmarks.training.torch_eager",
     },
     environment={

@@ -1,4 +1,4 @@
-"""The step of fnn, with the batch split over all devices of the process."""
+"""The step of fnn over all devices of the process, and in parts one after the other."""
 
 from typing import Any
 
@@ -6,23 +6,35 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from benchmarks.suite import Program
+from benchmarks.suite import Program, RefusedError
 from benchmarks.training import networks
 from benchmarks.training.fnn_step import filled, network
 from benchmarks.training.jax_program import program
 from fnn.sharding import Layout, make_mesh
 
+PARTS = 4
 
-def build(name: str) -> Program:
-    """Return the step of a case."""
+
+def on_mesh(name: str) -> Program:
+    """Return the step of a case, its batch split over the devices."""
+    return _program(networks.Case.parse(name), Layout(make_mesh()))
+
+
+def in_parts(name: str) -> Program:
+    """Return the step of a case that adds the gradients of the parts of its batch."""
     case = networks.Case.parse(name)
+    if case.network == "resnet20":
+        raise RefusedError("its batch norm would see parts of the batch")
+    return _program(case, Layout(make_mesh()), PARTS)
+
+
+def _program(case: networks.Case, layout: Layout, parts: int = 1) -> Program:
     model, adam = network(case.network), fnn.optimizers.Adam(networks.RATE)
-    layout = Layout(make_mesh())
     x, y = jax.tree.map(jnp.asarray, networks.batch(case))
     params, state = model.init(jax.random.key(0), x[0])
     params = filled(params, iter(networks.weights(case.network)))
-    loss = fnn.losses.softmax_cross_entropy
-    step = fnn.make_step(fnn.supervised(model, loss), adam, layout=layout)
+    objective = fnn.supervised(model, fnn.losses.softmax_cross_entropy)
+    step = fnn.make_step(objective, adam, accumulate=parts, layout=layout)
     jitted, batch = jax.jit(step, donate_argnums=0), layout.place_batch((x, y))
     start = fnn.TrainState.create(params, state, adam, key=jax.random.key(1))
     carry = [layout.place(start, params)]
