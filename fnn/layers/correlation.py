@@ -15,9 +15,6 @@ from fnn.types import Array, wide
 
 Form: TypeAlias = Literal["native", "ordered", "patches", "shifts"]
 
-# Where an output depends on no more elements than this, patches are worth their memory.
-MOST_PATCHES = 32
-
 
 def convolve(
     x: Array, kernel: Array, window: Window, groups: int, form: Form | None = None
@@ -51,9 +48,7 @@ def fastest(kernel: Array, groups: int) -> Form:
     if groups > 1:
         return "shifts" if kernel.shape[-2] == 1 else "patches"
     # Of a window of one element x itself is the patches, which costs no memory.
-    point = math.prod(kernel.shape[:-2]) == 1
-    few = math.prod(kernel.shape[:-1]) <= MOST_PATCHES
-    return "patches" if point or few else "ordered"
+    return "patches" if math.prod(kernel.shape[:-2]) == 1 else "ordered"
 
 
 def _correlate(
