@@ -6,14 +6,17 @@ import itertools
 import json
 import math
 import os
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.suite import Row, Suite
 
 SAMPLE_SECONDS = 0.05  # a sample is of as many runs as take this long
+REST = 0.05  # seconds in which the threads of the rival before fall asleep
 SLOW_SECONDS = 3.0  # rivals that take longer, and many times as long as the first,
 SLOW_RATIO = 8.0
 SPARSE = 3  # are sampled in one of so many rounds
@@ -83,7 +86,10 @@ def workers(suite: Suite, rivals: Sequence[str]) -> Iterator[dict[str, Worker]]:
 def measure(
     suite: Suite, case: str, running: Mapping[str, Worker], rounds: int
 ) -> list[Row]:
-    """Return a row for each rival; all take part in each round, in a rotating order."""
+    """Return a row for each rival; all take part in each round, in an order that is drawn.
+
+    So none always follows one whose threads still spin, or which left the caches warm.
+    """
     date = str(datetime.date.today())
     rows, once = {}, {}
     for rival, worker in running.items():
@@ -98,8 +104,7 @@ def measure(
     order = list(once)
     slow = {rival for rival in order if once[rival] > slow_from(once[order[0]])}
     for index in range(affordable(rounds, once) if order else 0):
-        turn = index % len(order)
-        for rival in order[turn:] + order[:turn]:
+        for rival in random.Random(index).sample(order, len(order)):
             if not rows[rival].refused and (rival not in slow or index % SPARSE == 0):
                 add_sample(rows[rival], running[rival], index)
     for rival in once:
@@ -120,6 +125,7 @@ def slow_from(first: float) -> float:
 
 def add_sample(row: Row, worker: Worker, index: int) -> None:
     """Time a rival in a round; of one that fails the reason is kept, and no time."""
+    time.sleep(REST)
     answer = worker.ask(sample=row.repeats)
     if "refused" in answer:
         row.refused, row.seconds, row.rounds = answer["refused"], [], []

@@ -19,7 +19,7 @@ SUITE = Suite(
         "fnn, no YNNPACK": STEP,
         "fnn, two devices": "benchmarks.cpu.variants:on_mesh",
         "fnn, two devices, huge pages": "benchmarks.cpu.variants:on_mesh",
-        "fnn, in four parts": "benchmarks.cpu.variants:in_parts",
+        "fnn, in parts of 32": "benchmarks.cpu.variants:in_parts",
         "PyTorch": "benchmarks.training.torch_eager",
     },
     environment={

@@ -12,7 +12,7 @@ from benchmarks.training.fnn_step import filled, network
 from benchmarks.training.jax_program import program
 from fnn.sharding import Layout, make_mesh
 
-PARTS = 4
+PART = 32
 
 
 def on_mesh(name: str) -> Program:
@@ -25,7 +25,7 @@ def in_parts(name: str) -> Program:
     case = networks.Case.parse(name)
     if case.network == "resnet20":
         raise RefusedError("its batch norm would see parts of the batch")
-    return _program(case, Layout(make_mesh()), PARTS)
+    return _program(case, Layout(make_mesh()), case.batch // PART)
 
 
 def _program(case: networks.Case, layout: Layout, parts: int = 1) -> Program:
