@@ -112,6 +112,7 @@ def _of(rows: Sequence[Row], case: str) -> dict[str, Row]:
 def write(suite: Suite) -> None:
     """Put the tables of a suite into the README."""
     sections = [section(suite, *results.read(file)) for file in results.files(suite.name)]
+    sections = sections or [["Not measured yet.", ""]]
     put(suite.name, [line for lines in sections for line in lines])
 
 
