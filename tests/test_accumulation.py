@@ -7,16 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts import key
 
 import fnn
 from fnn import losses, optimizers
 from fnn.training.accumulation import split
 
 SGD = optimizers.SGD(0.5)
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 def data(n=24, seed=0):

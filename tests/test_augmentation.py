@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
+from contracts import example, key, over
 from contracts.augmentation import AUGMENTATIONS, BATCH, IMAGE, MIXERS
 from scipy import ndimage
 
@@ -24,21 +24,13 @@ from fnn.data import (
 )
 
 
-def key(seed=0):
-    return jax.random.key(seed)
-
-
-def over(table):
-    return pytest.mark.parametrize("make", table.values(), ids=list(table))
-
-
 def draws(augmentation, x, count=400, seed=0):
     """Return what an augmentation makes of one example, `count` times."""
     keys = jax.random.split(key(seed), count)
     return np.asarray(jax.jit(jax.vmap(augmentation, (0, None)))(keys, x))
 
 
-@over(AUGMENTATIONS | MIXERS)
+@over(AUGMENTATIONS | MIXERS, "make")
 def test_value_prints_compares_hashes_and_pickles(make):
     value = make()
     assert value == make()
@@ -49,7 +41,7 @@ def test_value_prints_compares_hashes_and_pickles(make):
     assert dataclasses.replace(value) == value
 
 
-@over(AUGMENTATIONS)
+@over(AUGMENTATIONS, "make")
 def test_jit_and_vmap_are_the_eager_loop(make):
     """The same key gives the same, another one another; and nothing recompiles."""
     traces = []
@@ -71,7 +63,7 @@ def test_jit_and_vmap_are_the_eager_loop(make):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
-@over(AUGMENTATIONS)
+@over(AUGMENTATIONS, "make")
 def test_dtype_and_shape_are_kept(make, dtype):
     with jax.enable_x64(dtype == "float64"):
         for shape in [(6, 5), (6, 5, 3)]:
@@ -82,7 +74,7 @@ def test_dtype_and_shape_are_kept(make, dtype):
             assert y.shape == (*size, *shape[2:])
 
 
-@over(AUGMENTATIONS | MIXERS)
+@over(AUGMENTATIONS | MIXERS, "make")
 def test_keys_are_asked_for(make):
     arguments = BATCH if make in MIXERS.values() else (IMAGE,)
     with pytest.raises(ValueError, match="needs a key: pass key"):

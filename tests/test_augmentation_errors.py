@@ -1,9 +1,9 @@
 """Augmentation: what is refused, and how it is said."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts import key
 
 from fnn.data import (
     AddNoise,
@@ -16,10 +16,6 @@ from fnn.data import (
     RandomRotation,
     RandomShift,
 )
-
-
-def key():
-    return jax.random.key(0)
 
 
 @pytest.mark.parametrize(

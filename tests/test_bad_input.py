@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts import notes
 
 import fnn
 from fnn import losses, metrics, optimizers
@@ -29,10 +30,6 @@ def fit(model=MLP, loss=losses.softmax_cross_entropy, **changes):
         "progress": False,
     }
     return fnn.fit(model, loss, **(arguments | changes))
-
-
-def notes(error):
-    return "\n".join(getattr(error.value, "__notes__", []))
 
 
 def test_image_given_to_a_dense_layer_of_784():

@@ -1,7 +1,6 @@
 """Batch normalization: its statistics, its laws, and what it says when misused."""
 
 import dataclasses
-import functools
 import pickle
 
 import chex
@@ -9,41 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import check_derivatives, example, numpy64, over
-from contracts.normalization import BATCH_NORMALIZATION, standardized
+from contracts import check_derivatives, example, key, notes, numpy64, over
+from contracts.normalization import BATCH_NORMALIZATION, plain, standardized, trained
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
-from fnn.layers.normalization import (
-    BatchNorm,
-)
-
-
-def key(seed=0):
-    return jax.random.key(seed)
-
-
-def notes(error):
-    return "\n".join(getattr(error.value, "__notes__", []))
-
-
-def plain(make):
-    """Return a normalization without parameters and without eps."""
-    return make(eps=0.0, scale=False, shift=False)
-
-
-def trained(model, xs, steps=1):
-    """Return the outputs of the last of some steps on one batch, and the state."""
-    params, state = model.init(key(), xs)
-    for _ in range(steps):
-        ys, state = train(model, params, state, xs)
-    return params, ys, state
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def train(model, params, state, xs):
-    return model.apply(params, state, xs, train=True)
+from fnn.layers.normalization import BatchNorm
 
 
 def batch_model(row):

@@ -4,6 +4,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from contracts import key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +14,6 @@ from fnn.data.stratification import stratified
 
 sizes = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 many_sizes = st.lists(st.integers(1, 40), min_size=1, max_size=9)
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 def labels_of(class_sizes):

@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from contracts import key, over
 
 from fnn.data import (
     blobs,
@@ -23,10 +24,6 @@ from fnn.data import (
 )
 
 IDX_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 def idx_bytes(array):
@@ -280,11 +277,7 @@ TOYS = {"circles": circles, "moons": moons, "spirals": spirals, "blobs": blobs}
 ALL_TOYS = TOYS | {"noisy_sine": noisy_sine}
 
 
-def over(toys):
-    return pytest.mark.parametrize("toy", toys.values(), ids=list(toys))
-
-
-@over(TOYS)
+@over(TOYS, "toy")
 def test_classes_are_balanced(toy):
     x, y = toy(100, key=key())
     assert (x.shape, x.dtype, y.shape, y.dtype) == ((100, 2), np.float32, (100,), np.int32)
@@ -293,7 +286,7 @@ def test_classes_are_balanced(toy):
     assert np.isfinite(x).all()
 
 
-@over(ALL_TOYS)
+@over(ALL_TOYS, "toy")
 def test_toys_follow_the_key_alone(toy):
     x, y = toy(20, key=key(1))
     with jax.enable_x64(True):
@@ -303,7 +296,7 @@ def test_toys_follow_the_key_alone(toy):
     assert not np.array_equal(toy(20, key=key(2))[0], x)
 
 
-@over(ALL_TOYS)
+@over(ALL_TOYS, "toy")
 def test_noise_has_its_standard_deviation(toy):
     clean, noisy = toy(4000, key=key(3), noise=0.0), toy(4000, key=key(3), noise=0.3)
     i = int(toy is noisy_sine)
@@ -356,7 +349,7 @@ def test_noisy_sine_is_a_sine():
     np.testing.assert_allclose(y, np.sin(2 * np.pi * np.float64(x[:, 0])), atol=1e-6)
 
 
-@over(ALL_TOYS)
+@over(ALL_TOYS, "toy")
 def test_toys_refuse(toy):
     for examples in (0, -3, 2.5):
         with pytest.raises(ValueError, match="examples must be a positive integer"):

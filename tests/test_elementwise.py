@@ -7,14 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
+from contracts import example, key
 
 import fnn
 from fnn.layers.elementwise import PReLU
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 @pytest.mark.parametrize("per_feature", [False, True])

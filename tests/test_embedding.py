@@ -8,17 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import check_derivatives, numpy64, over
+from contracts import check_derivatives, key, numpy64, over
 from contracts.normalization import EMBEDDING
 
 import fnn
 from fnn.layers.embedding import Embedding
 
 LAYER = Embedding(7, 3)
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 def ids(shape, dtype="int32"):

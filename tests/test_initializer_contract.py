@@ -5,15 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import over
+from contracts import key, over
 from contracts.initializers import INITIALIZERS
 
 import fnn
 from fnn import initializers
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 @over(INITIALIZERS)

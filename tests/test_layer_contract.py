@@ -6,20 +6,11 @@ import chex
 import jax
 import numpy as np
 import pytest
-from contracts import check_derivatives, example, numpy64, over
-from contracts.layers import LAYERS
+from contracts import check_derivatives, example, key, numpy64, over
+from contracts.layers import LAYERS, initialized
 from contracts.normalization import BATCH_NORMALIZATION, EMBEDDING
 
 import fnn
-
-
-def key(seed=0):
-    return jax.random.key(seed)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def initialized(layer, x):
-    return layer.init(key(), x)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="train")

@@ -5,16 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
+from contracts import example, key
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
 from fnn.layers.linear import Maxout, Reshape
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 def test_maxout_of_one_piece_is_dense():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
+from contracts import example, key, over
 from contracts.augmentation import BATCH, MIXERS
 
 import fnn
@@ -19,14 +19,6 @@ from fnn.data import (
     RandomFlip,
     one_hot,
 )
-
-
-def key(seed=0):
-    return jax.random.key(seed)
-
-
-def over(table):
-    return pytest.mark.parametrize("make", table.values(), ids=list(table))
 
 
 def mixtures(mixer, x, count):
@@ -121,7 +113,7 @@ def test_mixing_has_no_per_example_gradients():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
-@over(MIXERS)
+@over(MIXERS, "make")
 def test_mixing_keeps_dtypes_and_shapes(make, dtype):
     with jax.enable_x64(dtype == "float64"):
         x, y = (jnp.asarray(a, dtype) for a in BATCH)

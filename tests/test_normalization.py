@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
+from contracts import example, key, over
+from contracts.normalization import plain, trained
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,33 +28,7 @@ PER_EXAMPLE = {
     "GroupNorm": lambda **fields: GroupNorm(2, **fields),
     "InstanceNorm": InstanceNorm,
 }
-each_norm = pytest.mark.parametrize("make", PER_EXAMPLE.values(), ids=PER_EXAMPLE)
-
-
-def key(seed=0):
-    return jax.random.key(seed)
-
-
-def notes(error):
-    return "\n".join(getattr(error.value, "__notes__", []))
-
-
-def plain(make):
-    """Return a normalization without parameters and without eps."""
-    return make(eps=0.0, scale=False, shift=False)
-
-
-def trained(model, xs, steps=1):
-    """Return the outputs of the last of some steps on one batch, and the state."""
-    params, state = model.init(key(), xs)
-    for _ in range(steps):
-        ys, state = train(model, params, state, xs)
-    return params, ys, state
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def train(model, params, state, xs):
-    return model.apply(params, state, xs, train=True)
+each_norm = over(PER_EXAMPLE, "make")
 
 
 @each_norm

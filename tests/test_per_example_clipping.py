@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contracts.answers import one_by_one
-from contracts.per_example import NETWORKS, draw
+from contracts.per_example import NETWORKS, draw, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,11 +16,6 @@ from fnn.per_example import clipped_gradient
 
 ROW = NETWORKS["mlp"]
 PARAMS, BATCH = draw(ROW, jnp.float32)
-
-
-def linear(w, x):
-    """Its gradient is x."""
-    return w @ x
 
 
 @functools.cache

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
+from contracts import example, key
+from contracts.layers import initialized
 
 import fnn
 from fnn import losses, optimizers, per_example
@@ -16,15 +17,6 @@ from fnn.layers.stochastic import Dropout
 
 BLOCK = fnn.Residual(fnn.Sequential(fnn.Dense(4), jnp.tanh, fnn.Dropout(0.3), fnn.Dense(4)))
 MODEL = fnn.Sequential(BLOCK, fnn.LayerNorm(), BLOCK, fnn.Dense(2))
-
-
-def key(seed=0):
-    return jax.random.key(seed)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def initialized(layer, x):
-    return layer.init(key(), x)
 
 
 def dtypes(tree):

@@ -7,16 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts.per_example import linear
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fnn
 from fnn.per_example import PrivateGradient, clipped_gradient, private_gradient
-
-
-def linear(w, x):
-    """Its gradient is x."""
-    return w @ x
 
 
 def noise_of(params, key, sigma=2.0):

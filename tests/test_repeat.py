@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import check_derivatives, example
+from contracts import check_derivatives, example, key, notes
 
 import fnn
 from fnn.layers.base import apply_child
@@ -18,19 +18,11 @@ from fnn.layers.stochastic import Dropout, GaussianNoise
 BLOCK = fnn.Residual(fnn.Sequential(fnn.Dense(4), jnp.tanh))
 
 
-def key(seed=0):
-    return jax.random.key(seed)
-
-
 def unstacked(tree, times):
     """Return the parts of the copies, by the names that `Sequential` gives them."""
     kinds = [f"residual_{i}" for i in range(times)]
     parts = [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(times)]
     return {k: part["layer"] for k, part in zip(kinds, parts, strict=True) if part}
-
-
-def notes(error):
-    return "\n".join(getattr(error.value, "__notes__", []))
 
 
 def test_repeat_is_the_unrolled_sequential(x64):

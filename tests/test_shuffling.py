@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts import key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,10 +17,6 @@ from fnn.data.shuffling import SHORT
 jitted = jax.jit(permutation, static_argnums=1)
 # Around the switch of methods, squares and their neighbours, and a prime.
 LENGTHS = [1, 2, SHORT, SHORT + 1, 1088, 1089, 1090, 1999]
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 @settings(max_examples=10)

@@ -7,17 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import example
+from contracts import example, key, over
 
 import fnn
 from fnn.layers.stochastic import DropConnect, Dropout, GaussianNoise, StochasticDepth
 
 DRAWS = 20_000
 RATE = 0.3
-
-
-def key(seed=0):
-    return jax.random.key(seed)
 
 
 def train(layer, x, seed=0, params=None):
@@ -166,7 +162,7 @@ RANDOM = {
     "DropConnect": lambda rate: DropConnect(2, rate, bias=False),
     "StochasticDepth": StochasticDepth,
 }
-each_layer = pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM)
+each_layer = over(RANDOM, "make")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -6,6 +6,7 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from contracts import over
 from contracts.initializers import INITIALIZERS
 from contracts.layers import LAYERS
 from contracts.normalization import BATCH_NORMALIZATION, EMBEDDING
@@ -33,7 +34,7 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("make", VALUES.values(), ids=list(VALUES))
+@over(VALUES, "make")
 def test_value_prints_compares_hashes_and_pickles(make):
     value = make()
     assert value == make()

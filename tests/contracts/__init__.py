@@ -66,10 +66,19 @@ class InitializerRow(NamedTuple):
     variance: float
 
 
-def over(table, *, where=lambda row: True):
+def over(table, argument="row", *, where=lambda row: True):
     """Run a test for every row of a table, under the row's name."""
     chosen = {name: row for name, row in table.items() if where(row)}
-    return pytest.mark.parametrize("row", chosen.values(), ids=list(chosen))
+    return pytest.mark.parametrize(argument, chosen.values(), ids=list(chosen))
+
+
+def key(seed=0):
+    return jax.random.key(seed)
+
+
+def notes(error):
+    """Return what was added to an error that `pytest.raises` caught."""
+    return "\n".join(getattr(error.value, "__notes__", []))
 
 
 def example(shape, dtype="float32", seed=1):

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 import fnn
-from contracts import LayerRow
+from contracts import LayerRow, key
 from contracts.convolution import CONVOLUTION
-from contracts.normalization import NORMALIZATION
+from contracts.normalization import NORMALIZATION, dense
 from fnn import activations, initializers
 
 
@@ -20,8 +20,9 @@ def leaky_relu(x):
     return np.where(x > 0, x, 0.1 * x)
 
 
-def dense(params, x):
-    return x @ params["kernel"] + params.get("bias", 0)
+@functools.partial(jax.jit, static_argnums=0)
+def initialized(layer, x):
+    return layer.init(key(), x)
 
 
 LAYERS = {

@@ -1,10 +1,12 @@
 """Normalizing, stochastic, learned and repeated layers, and what they compute."""
 
+import functools
+
 import jax
 import numpy as np
 
 import fnn
-from contracts import LayerRow
+from contracts import LayerRow, key
 from fnn.initializers import Normal
 from fnn.layers.elementwise import PReLU
 from fnn.layers.embedding import Embedding
@@ -153,3 +155,21 @@ EMBEDDING = {
     ),
     "Embedding, one id": LayerRow(lambda: Embedding(7, 3), (), lambda p, x: p["table"][x]),
 }
+
+
+def plain(make):
+    """Return a normalization without parameters and without eps."""
+    return make(eps=0.0, scale=False, shift=False)
+
+
+def trained(model, xs, steps=1):
+    """Return the outputs of the last of some steps on one batch, and the state."""
+    params, state = model.init(key(), xs)
+    for _ in range(steps):
+        ys, state = train(model, params, state, xs)
+    return params, ys, state
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def train(model, params, state, xs):
+    return model.apply(params, state, xs, train=True)

@@ -25,6 +25,11 @@ class Ids(NamedTuple):
     shape: tuple[int, ...]
 
 
+def linear(w, x):
+    """Its gradient is x."""
+    return w @ x
+
+
 PRODUCT = "product, formed and forgotten"
 FORMED = "formed"
 RANK_ONE = "|a|² |g|²"
