@@ -7,11 +7,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
 from benchmarks.suite import Program, RefusedError
 from benchmarks.training import networks
-from benchmarks.training.jax_program import program
+from benchmarks.training.optax_step import adam_program
 
 KEY = jax.random.key(0)  # of initial weights, all of which are replaced
 
@@ -137,33 +136,13 @@ def build(name: str) -> Program:
     x = jnp.moveaxis(x, -1, 1) if x.ndim == 4 else x  # channels come first there
     model, state = eqx.nn.make_with_state(network)(case.network)
     params, static = eqx.partition(model, eqx.is_inexact_array)
-    params, adam = filled(params, case.network), optax.adam(networks.RATE)
+    params = filled(params, case.network)
 
-    def loss(params: Any, state: Any, x: Any, y: Any) -> Any:
+    def apply(params: Any, state: Any, x: Any) -> tuple[Any, Any]:
         if case.bfloat16:
             params, x = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, x))
         model = eqx.combine(params, static)
-        apply = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
-        output, state = apply(x, state)
-        output = output.astype(jnp.float32)
-        if case.network == "autoencoder":
-            value = optax.squared_error(output, y).sum(1).mean()
-        else:
-            value = optax.softmax_cross_entropy_with_integer_labels(output, y).mean()
-        return value, state
+        mapped = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
+        return mapped(x, state)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(carry: Any, x: Any, y: Any) -> Any:
-        params, state, opt_state = carry
-        gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, state), grads = gradient(params, state, x, y)
-        updates, opt_state = adam.update(grads, opt_state)
-        return (optax.apply_updates(params, updates), state, opt_state), value
-
-    carry = [(params, state, adam.init(params))]
-
-    def run() -> Any:
-        carry[0], value = step(carry[0], x, y)
-        return value
-
-    return program(run, lambda: step.lower(carry[0], x, y), case)
+    return adam_program(case, apply, params, state, (x, y))

@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 
 from benchmarks.suite import Program
 from benchmarks.training import networks
-from benchmarks.training.jax_program import program
+from benchmarks.training.optax_step import adam_program
 
 
 class MLP(nn.Module):
@@ -106,32 +105,14 @@ def build(name: str) -> Program:
     """Return the step of a case."""
     case = networks.Case.parse(name)
     x, y = jax.tree.map(jnp.asarray, networks.batch(case))
-    model, adam = network(case), optax.adam(networks.RATE)
+    model = network(case)
     variables = model.init(jax.random.key(0), x[:2])
     params = filled(variables["params"], iter(networks.weights(case.network)))
 
-    def loss(params: Any, stats: Any, x: Any, y: Any) -> Any:
+    def apply(params: Any, stats: Any, x: Any) -> tuple[Any, Any]:
         both = {"params": params, "batch_stats": stats}
         output, new = model.apply(both, x, mutable=["batch_stats"])
-        output = output.astype(jnp.float32)
-        if case.network == "autoencoder":
-            value = optax.squared_error(output, y).sum(1).mean()
-        else:
-            value = optax.softmax_cross_entropy_with_integer_labels(output, y).mean()
-        return value, new.get("batch_stats", {})
+        return output, new.get("batch_stats", {})
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(carry: Any, x: Any, y: Any) -> Any:
-        params, stats, opt_state = carry
-        gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, stats), grads = gradient(params, stats, x, y)
-        updates, opt_state = adam.update(grads, opt_state)
-        return (optax.apply_updates(params, updates), stats, opt_state), value
-
-    carry = [(params, variables.get("batch_stats", {}), adam.init(params))]
-
-    def run() -> Any:
-        carry[0], value = step(carry[0], x, y)
-        return value
-
-    return program(run, lambda: step.lower(carry[0], x, y), case)
+    stats = variables.get("batch_stats", {})
+    return adam_program(case, apply, params, stats, (x, y))

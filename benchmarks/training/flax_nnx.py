@@ -12,7 +12,7 @@ from flax import nnx
 
 from benchmarks.suite import Program, RefusedError
 from benchmarks.training import networks
-from benchmarks.training.jax_program import program
+from benchmarks.training.optax_step import carried_program, mean_loss
 
 RNGS = nnx.Rngs(0)  # of initial weights, all of which are replaced
 pool = functools.partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2))
@@ -132,10 +132,7 @@ def build(name: str) -> Program:
     optimizer = nnx.Optimizer(model, optax.adam(networks.RATE), wrt=nnx.Param)
 
     def loss(model: Any, x: Any, y: Any) -> Any:
-        output = model(x).astype(jnp.float32)
-        if case.network == "autoencoder":
-            return optax.squared_error(output, y).sum(1).mean()
-        return optax.softmax_cross_entropy_with_integer_labels(output, y).mean()
+        return mean_loss(case, model(x), y)
 
     graphdef, state = nnx.split((model, optimizer))
 
@@ -146,10 +143,4 @@ def build(name: str) -> Program:
         optimizer.update(model, grads)
         return nnx.state((model, optimizer)), value
 
-    carry = [state]
-
-    def run() -> Any:
-        carry[0], value = step(carry[0], x, y)
-        return value
-
-    return program(run, lambda: step.lower(carry[0], x, y), case)
+    return carried_program(case, step, state, (x, y))

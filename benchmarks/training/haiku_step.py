@@ -1,6 +1,5 @@
 """Haiku and Optax."""
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,11 +7,10 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import jmp
-import optax
 
 from benchmarks.suite import Program, RefusedError
 from benchmarks.training import networks
-from benchmarks.training.jax_program import program
+from benchmarks.training.optax_step import adam_program
 
 
 def pool(x: Any) -> Any:
@@ -95,28 +93,4 @@ def build(name: str) -> Program:
             hk.mixed_precision.set_policy(kind, policy)
     params, state = model.init(jax.random.key(0), x[:2])
     params = filled(params, iter(networks.weights(case.network)))
-    adam = optax.adam(networks.RATE)
-
-    def loss(params: Any, state: Any, x: Any, y: Any) -> Any:
-        output, state = model.apply(params, state, x)
-        if case.network == "autoencoder":
-            value = optax.squared_error(output, y).sum(1).mean()
-        else:
-            value = optax.softmax_cross_entropy_with_integer_labels(output, y).mean()
-        return value, state
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(carry: Any, x: Any, y: Any) -> Any:
-        params, state, opt_state = carry
-        gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, state), grads = gradient(params, state, x, y)
-        updates, opt_state = adam.update(grads, opt_state)
-        return (optax.apply_updates(params, updates), state, opt_state), value
-
-    carry = [(params, state, adam.init(params))]
-
-    def run() -> Any:
-        carry[0], value = step(carry[0], x, y)
-        return value
-
-    return program(run, lambda: step.lower(carry[0], x, y), case)
+    return adam_program(case, model.apply, params, state, (x, y))
