@@ -75,7 +75,7 @@ def draw_mistakes(test: Examples, predictions: jax.Array, path: Path) -> None:
     """Draw the digits that the network got wrong."""
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     fnn.plots.misclassified(*test, predictions, axes=axes)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
     print(f"wrote {path}")
 
