@@ -51,6 +51,7 @@ from fnn.layers import RMSNorm as RMSNorm
 from fnn.layers import Sequential as Sequential
 from fnn.layers import StochasticDepth as StochasticDepth
 from fnn.layers import batched as batched
+from fnn.platforms import compiler_options as compiler_options
 from fnn.training import EarlyStopping as EarlyStopping
 from fnn.training import TrainState as TrainState
 from fnn.training import evaluate as evaluate

@@ -12,7 +12,7 @@ from fnn import checks
 from fnn.data.streaming import prefetched
 from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
-from fnn.platforms import tracing_for
+from fnn.platforms import compiled, tracing_for
 from fnn.sharding import Layout
 from fnn.types import Params, PyTree, State
 
@@ -140,6 +140,6 @@ def _rows(leaf: Any, first: int, size: int) -> Any:
     return np.concatenate([part, np.repeat(part[-1:], fill, axis=0)]) if fill else part
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiled, static_argnums=0)
 def _outputs(model: Layer, params: Params, state: State, batch: PyTree) -> PyTree:
     return batched(model).apply(params, state, batch)[0]

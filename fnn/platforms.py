@@ -1,7 +1,9 @@
 """Where programs run, and where arrays lie: on which platform, on whose devices."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from jax.sharding import AbstractDevice, AbstractMesh
@@ -16,6 +18,63 @@ def target() -> str:
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
+
+
+# XLA's own choice for the CPU, without INDIVIDUAL_CONVOLUTION.
+_WITHOUT_CONVOLUTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    )
+}
+
+
+def compiler_options() -> dict[str, str]:
+    """Return the options of `jax.jit` with which convolutions are compiled well.
+
+    On the CPU, XLA gives convolutions of more than 16 channels to the library YNNPACK,
+    which takes up to five times as long as XLA itself for the gradient of the kernel, as
+    `benchmarks` shows. With these options it does not; what has no convolutions is compiled
+    as ever. `fit`, `evaluate` and `predict` compile with them.
+
+    Returns:
+        The options, for the outermost `jax.jit`; none for other platforms, and none where
+        the installed jaxlib does not know them.
+
+    Example:
+        >>> model, x = fnn.batched(fnn.Conv(32, (3, 3))), jax.numpy.ones((2, 9, 9, 3))
+        >>> params, _ = model.init(jax.random.key(0), x)
+        >>> apply = jax.jit(model, compiler_options=fnn.compiler_options())
+        >>> apply(params, x).shape
+        (2, 7, 7, 32)
+    """
+    return dict(_WITHOUT_CONVOLUTIONS) if target() == "cpu" and _known() else {}
+
+
+@functools.cache
+def _known() -> bool:
+    """Return whether jaxlib knows the options, which say that they are experimental."""
+    try:
+        jax.jit(lambda: None, compiler_options=_WITHOUT_CONVOLUTIONS).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+def compiled(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
+    """Return `jax.jit(function, **arguments)`, with `compiler_options`.
+
+    They are asked for when it is called, as importing a module must not start a device.
+    """
+
+    @functools.cache
+    def jitted(options: tuple[tuple[str, str], ...]) -> Callable[..., Any]:
+        return jax.jit(function, compiler_options=dict(options), **arguments)
+
+    @functools.wraps(function)
+    def call(*positional: Any) -> Any:
+        return jitted(tuple(compiler_options().items()))(*positional)
+
+    return call
 
 
 def place(values: PyTree, shardings: PyTree) -> PyTree:

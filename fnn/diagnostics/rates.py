@@ -14,6 +14,7 @@ from fnn.data.shuffling import permutation
 from fnn.diagnostics.tables import number, rich_table
 from fnn.layers.base import Layer
 from fnn.per_example.report import table
+from fnn.platforms import compiled
 from fnn.training.inputs import on_device
 from fnn.training.loop import Dataset, choose_loop, host_loop, take_batch
 from fnn.training.objective import Metric, supervised
@@ -244,7 +245,7 @@ def _run(step: Step, carry: _Carry, dataset: Dataset, smoothing: float) -> _Carr
     return carry
 
 
-_jitted = jax.jit(_advance, static_argnums=0)
+_jitted = compiled(_advance, static_argnums=0)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
+from fnn.platforms import compiled
 from fnn.sharding import Layout
 from fnn.training.inputs import check_targets
 from fnn.training.objective import Metric, check_model
@@ -166,4 +167,4 @@ def add_batch(
     return sums
 
 
-_add_batch = jax.jit(add_batch, static_argnums=(0, 1, 2, 3))
+_add_batch = compiled(add_batch, static_argnums=(0, 1, 2, 3))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from fnn import tree
 from fnn.data.shuffling import permutation
-from fnn.platforms import target
+from fnn.platforms import compiled, target
 from fnn.training.step import Step, TrainState
 from fnn.types import Array, Key, PyTree
 
@@ -134,10 +134,10 @@ def take_steps(step: Step, carry: Carry, dataset: Dataset, first: int, steps: in
 # A number of steps that is known when compiling spares an accelerator asking the host.
 whole_loop = jax.jit(take_steps, static_argnums=(0, 4))
 compiled_loop = jax.jit(take_steps, static_argnums=0)
-advance_donated = jax.jit(advance, static_argnums=0, donate_argnums=1)
+advance_donated = compiled(advance, static_argnums=0, donate_argnums=1)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+@functools.partial(compiled, static_argnums=0, donate_argnums=1)
 def _take_and_advance(step: Step, carry: Carry, dataset: Dataset, i: Array) -> Carry:
     return advance(step, carry, take_batch(dataset, i), i)
 

@@ -7,6 +7,7 @@ import jax
 
 from fnn import tree
 from fnn.layers.base import spec
+from fnn.platforms import compiler_options
 from fnn.training.step import TrainState
 from fnn.types import PyTree
 
@@ -65,7 +66,8 @@ def memory_report(
         >>> print(str(report).splitlines()[0])
         parameters   1.002 MiB
     """
-    lower = getattr(step, "lower", None) or jax.jit(step).lower
+    options = compiler_options()
+    lower = getattr(step, "lower", None) or jax.jit(step, compiler_options=options).lower
     train_state, batch = spec((train_state, batch))
     used = lower(train_state, batch).compile().memory_analysis()
     if used is None:

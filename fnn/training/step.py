@@ -153,7 +153,8 @@ def make_step(
         its memory. That deletes the arrays of the old one, and with them the parameters
         that `TrainState.create` was given: go on with `train_state.params`, and give
         `jax.tree.map(jax.numpy.copy, params)` where they must live on. No array may be in
-        the state twice.
+        the state twice. If there are convolutions, `compiler_options()` has options for
+        `jax.jit` that make them faster on the CPU.
 
     Raises:
         TypeError: If the optimizer is none, or the objective has no gradients of single
