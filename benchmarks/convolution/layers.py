@@ -80,7 +80,10 @@ def program(work: Work, layer: Layer) -> Program:
     if not work.pool:
         check(work, layer)
         arguments.append(jnp.asarray(kernel(work)))
-    compiled = jax.jit(functools.partial(descents if work.loop else passes, layer))
+    compiled = jax.jit(
+        functools.partial(descents if work.loop else passes, layer),
+        compiler_options=fnn.compiler_options(),
+    )
     figures = compiling.figures(lambda: compiled.lower(*arguments))
 
     def run() -> Any:

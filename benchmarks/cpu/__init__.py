@@ -15,8 +15,8 @@ SUITE = Suite(
     ),
     rivals={
         FNN: STEP,
+        "fnn, XLA's options": "benchmarks.cpu.variants:by_default",
         "fnn, huge pages": STEP,
-        "fnn, no YNNPACK": STEP,
         "fnn, two devices": "benchmarks.cpu.variants:on_mesh",
         "fnn, two devices, huge pages": "benchmarks.cpu.variants:on_mesh",
         "fnn, in parts of 32": "benchmarks.cpu.variants:in_parts",
@@ -24,7 +24,6 @@ SUITE = Suite(
     },
     environment={
         "fnn, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
-        "fnn, no YNNPACK": {"XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type="},
         "fnn, two devices": {"JAX_NUM_CPU_DEVICES": "2"},
         "fnn, two devices, huge pages": {
             "JAX_NUM_CPU_DEVICES": "2",

@@ -1,4 +1,4 @@
-"""The step of fnn over all devices of the process, and in parts one after the other."""
+"""The step of fnn as XLA compiles it by itself, over all devices, and in parts."""
 
 from typing import Any
 
@@ -15,6 +15,11 @@ from fnn.sharding import Layout, make_mesh
 PART = 32
 
 
+def by_default(name: str) -> Program:
+    """Return the step of a case, compiled without `fnn.compiler_options`."""
+    return _program(networks.Case.parse(name), Layout(make_mesh()), options={})
+
+
 def on_mesh(name: str) -> Program:
     """Return the step of a case, its batch split over the devices."""
     return _program(networks.Case.parse(name), Layout(make_mesh()))
@@ -28,14 +33,21 @@ def in_parts(name: str) -> Program:
     return _program(case, Layout(make_mesh()), case.batch // PART)
 
 
-def _program(case: networks.Case, layout: Layout, parts: int = 1) -> Program:
+def _program(
+    case: networks.Case,
+    layout: Layout,
+    parts: int = 1,
+    options: dict[str, str] | None = None,
+) -> Program:
+    options = fnn.compiler_options() if options is None else options
     model, adam = network(case.network), fnn.optimizers.Adam(networks.RATE)
     x, y = jax.tree.map(jnp.asarray, networks.batch(case))
     params, state = model.init(jax.random.key(0), x[0])
     params = filled(params, iter(networks.weights(case.network)))
     objective = fnn.supervised(model, fnn.losses.softmax_cross_entropy)
     step = fnn.make_step(objective, adam, accumulate=parts, layout=layout)
-    jitted, batch = jax.jit(step, donate_argnums=0), layout.place_batch((x, y))
+    jitted = jax.jit(step, donate_argnums=0, compiler_options=options)
+    batch = layout.place_batch((x, y))
     start = fnn.TrainState.create(params, state, adam, key=jax.random.key(1))
     carry = [layout.place(start, params)]
 

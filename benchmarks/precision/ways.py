@@ -54,7 +54,11 @@ def program(
     """Return the program of a step, whose losses are the proof if they are the `same`."""
     adam, data = fnn.optimizers.Adam(1e-3), batch(case)
     objective = fnn.supervised(model, fnn.losses.softmax_cross_entropy)
-    step = jax.jit(fnn.make_step(objective, adam, accumulate=accumulate), donate_argnums=0)
+    step = jax.jit(
+        fnn.make_step(objective, adam, accumulate=accumulate),
+        donate_argnums=0,
+        compiler_options=fnn.compiler_options(),
+    )
     params, state = jax.jit(model.init)(jax.random.key(0), data[0][0])
     train_state = fnn.TrainState.create(params, state, adam, key=jax.random.key(1))
     found = figures(lambda: step.lower(train_state, data))

@@ -7,6 +7,7 @@ NETWORKS = ("mlp-small", "mlp-large", "lenet", "cnn", "resnet20", "autoencoder")
 RIVALS = {
     FNN: "fnn_step",
     "raw JAX": "raw_jax",
+    "raw JAX, fnn's options": "raw_jax",
     "Flax linen": "flax_linen",
     "Flax nnx": "flax_nnx",
     "Equinox": "equinox_step",
@@ -15,6 +16,11 @@ RIVALS = {
     "PyTorch": "torch_eager",
     "PyTorch, compiled": "torch_compiled",
 }
+# What `fnn.compiler_options` gives on a CPU, for a whole process; a GPU ignores it.
+OPTIONS = (
+    "--xla_cpu_experimental_ynn_fusion_type="
+    "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+)
 
 SUITE = Suite(
     name="training",
@@ -22,6 +28,7 @@ SUITE = Suite(
     cases=tuple(f"{name}, batch {size}" for name in NETWORKS for size in (32, 128, 512)),
     rivals={name: f"benchmarks.training.{module}" for name, module in RIVALS.items()},
     environment={
+        "raw JAX, fnn's options": {"XLA_FLAGS": OPTIONS},
         "Keras on JAX": {"KERAS_BACKEND": "jax"},
         "PyTorch, compiled": {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"},
     },

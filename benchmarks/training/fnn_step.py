@@ -1,4 +1,4 @@
-"""fnn: `make_step`, jitted and donated, as its documentation recommends."""
+"""fnn: `make_step`, jitted and donated, with the options that its documentation names."""
 
 import functools
 from collections.abc import Iterator
@@ -25,7 +25,11 @@ def build(name: str) -> Program:
     loss: Any = fnn.losses.softmax_cross_entropy
     if case.network == "autoencoder":
         loss = fnn.losses.squared_error
-    step = jax.jit(fnn.make_step(fnn.supervised(model, loss), adam), donate_argnums=0)
+    step = jax.jit(
+        fnn.make_step(fnn.supervised(model, loss), adam),
+        donate_argnums=0,
+        compiler_options=fnn.compiler_options(),
+    )
     carry = [fnn.TrainState.create(params, state, adam, key=jax.random.key(1))]
 
     def run() -> Any:
