@@ -64,7 +64,7 @@ def test_achieved_flops_are_beside_the_ceiling(tmp_path, monkeypatch):
     assert lines[-1] == "| mlp-small, batch 32 | 160 (80%) | 80 (40%) |"
 
 
-def test_the_suite_is_fnn_beside_eight_rivals():
+def test_the_suite_is_fnn_beside_nine_rivals():
     assert list(SUITE.rivals)[:2] == ["fnn", "raw JAX"]
-    assert len(SUITE.rivals) == 9
+    assert len(SUITE.rivals) == 10
     assert len(SUITE.cases) == 18
