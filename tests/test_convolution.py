@@ -68,6 +68,7 @@ ORDERED = [
     ((6, 5), (3, 2), (2, 1), (1, 2), "same"),
     ((6, 5), (2, 3), (1, 2), 1, ((0, 2), (3, 0))),
     ((4, 3, 5), (2, 1, 2), (2, 1, 1), 1, 1),
+    ((6, 4), (3, 2), (2, 1), (2, 1), ((2, 2), (0, 1))),  # in blocks, also backward
 ]
 
 
@@ -121,6 +122,31 @@ def test_gradients_of_the_ordered_form_have_their_axes_in_order():
     found = [equation.params["dimension_numbers"] for equation in convolutions(jaxpr.jaxpr)]
     expected = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
     assert [tuple(names) for names in found] == [expected] * 3
+
+
+def test_few_channels_are_convolved_in_blocks_along_the_last_axis():
+    """A window over four positions, which gathers less than four windows over one."""
+    kernel, x = jnp.ones((5, 5, 1, 6)), jnp.ones((28, 28, 1))
+    window = slide((5, 5), 1, 1, "same", (28, 28))
+    program = jax.make_jaxpr(lambda x: convolve(x, kernel, window, 1, "ordered"))(x)
+    (found,) = convolutions(program.jaxpr)
+    assert found.params["window_strides"] == (1, 4)
+    assert found.invars[1].aval.shape == (5, 8, 1, 24)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about XLA on the CPU")
+def test_what_a_convolution_takes_is_not_computed_again_for_the_gradient_of_its_kernel():
+    layer, xs = fnn.Conv(16, (3, 3)), jnp.ones((2, 8, 8, 16))
+    params, _ = layer.init(jax.random.key(0), xs[0])
+
+    def loss(params, xs):
+        h = xs
+        for _ in range(4):
+            h = jax.nn.relu(h + xs)
+        return jnp.sum(jnp.square(fnn.batched(layer)(params, h)))
+
+    program = jax.jit(jax.grad(loss)).lower(params, xs).compile().as_text()
+    assert program.count(" maximum(") == 4
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -66,12 +66,14 @@ def _ordered(x: Array, kernel: Array, window: Window) -> Array:
 
     JAX's own have them permuted, which XLA on the CPU mends outside of loops only.
     """
-    return convolve(x, kernel, window, 1, "native")
+    _, stride, dilation, margins = window
+    point = (1,) * len(stride)
+    return _correlate_blocks(x[None], kernel, (stride, margins, point, dilation))[0]
 
 
 def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Array]:
     """Map tangents by the transposes of the gradients, which JAX transposes back."""
-    x, kernel = primals
+    x, kernel = _computed_once(primals[0]), primals[1]
     y = _ordered(x, kernel, window)
     size, stride, dilation, margins = window
     reach, extent, point = (
@@ -84,7 +86,7 @@ def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Ar
     def input_gradient(g: Array) -> Array:
         edges = [(r - 1 - low, n - e + low) for n, r, e, (low, _) in axes]
         flipped = jnp.flip(kernel, tuple(range(len(size)))).swapaxes(-1, -2)
-        return _correlate(g[None], flipped, (point, edges, stride, dilation))[0]
+        return _correlate_blocks(g[None], flipped, (point, edges, stride, dilation))[0]
 
     def kernel_gradient(g: Array) -> Array:
         edges = [(low, r - 1 - n + e - low) for n, r, e, (low, _) in axes]
@@ -99,6 +101,45 @@ def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Ar
 
 
 _ordered.defjvp(_ordered_jvp, symbolic_zeros=True)
+
+
+def _correlate_blocks(x: Array, kernel: Array, steps: tuple[Any, Any, Any, Any]) -> Array:
+    """Convolve a batch, a block of neighbours along the last spatial axis at a time.
+
+    XLA on the CPU gathers what the window meets at each position. Of few channels this
+    takes longer than to multiply by a kernel of few features, and what a whole block meets
+    is little more. The block's positions are features here, of the shifted kernel.
+    """
+    stride, edges, spread, dilation = steps
+    *_, size, channels, features = kernel.shape
+    positions = x.shape[-2] + sum(edges[-1]) - size + 1
+    apart = max(stride[-1], spread[-1], dilation[-1]) > 1
+    block = 1 if apart else _block(channels, features, positions)
+    if block == 1:
+        return _correlate(x, kernel, steps)
+    around = [(0, 0)] * (kernel.ndim - 3)
+    margins = [(*around, (j, block - 1 - j), (0, 0), (0, 0)) for j in range(block)]
+    shifts = jnp.concatenate([jnp.pad(kernel, margin) for margin in margins], axis=-1)
+    y = _correlate(x, shifts, ((*stride[:-1], block), edges, spread, dilation))
+    return y.reshape(*y.shape[:-2], positions, features)
+
+
+def _block(channels: int, features: int, positions: int) -> int:
+    """Return how many positions of an axis to convolve at a time, by `benchmarks`."""
+    if min(channels, features) >= 16 or max(channels, features) > 16:
+        return 1
+    return next(block for block in (4, 2, 1) if positions % block == 0)
+
+
+def _computed_once(x: Array) -> Array:
+    """Return x, which XLA on the CPU then computes once, whatever uses it.
+
+    It repeats operations on a single array wherever their result is used, such as in the
+    transposition for the gradient of a kernel, there against the grain of memory, back
+    through all residual sums. A select between two arrays it does not repeat, while
+    `lax.optimization_barrier` is gone before it fuses.
+    """
+    return jnp.where(jnp.isnan(x), jnp.nan, x)
 
 
 def _shifts(x: Array, kernel: Array, window: Window) -> Array:
