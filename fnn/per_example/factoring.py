@@ -132,7 +132,9 @@ def _product(graph: Graph, equation: Equation, path: Path) -> Found | None:
             raise NotFactoredError("formed by a scatter-add of less than whole rows")
         table = tuple(params["dimension_numbers"].inserted_window_dims)
         read = functools.partial(lookups.canonical, shape=shape, params=params)
-        ids, rows = graph.apply(read, *inputs[1:])
+        window = params["dimension_numbers"].update_window_dims
+        row = _row_added(graph, inputs[2], window)
+        ids, rows = graph.apply(read, inputs[1], inputs[2] if row is None else row)
         return Found("lookup", (ids, rows), {"shape": shape, "table": table}, path.views)
     if name == "dynamic_update_slice" and graph.is_zero(inputs[0]):
         part = graph.shape(inputs[1])
@@ -143,3 +145,18 @@ def _product(graph: Graph, equation: Equation, path: Path) -> Found | None:
         ids, rows = graph.apply(put, *inputs[1:])
         return Found("lookup", (ids, rows), {"shape": shape, "table": axes}, path.views)
     return None
+
+
+def _row_added(graph: Graph, atom: Atom, window: tuple[int, ...]) -> Atom | None:
+    """Return the row of which a scatter-add adds copies at all indices, if it does."""
+    equation = graph.producer.get(atom) if isinstance(atom, int) else None
+    if equation is None or equation.name not in (*ALIASES, "broadcast_in_dim"):
+        return None
+    source = equation.inputs[0]
+    if equation.name in ALIASES:
+        return _row_added(graph, source, window) if graph.floats(source) else None
+    copied = tuple(int(k) for k in equation.params["broadcast_dimensions"])
+    shape, row = graph.shape(atom), graph.shape(source)
+    whole = copied == window and row == tuple(shape[k] for k in window)
+    indices = math.prod(shape) // max(math.prod(row), 1)
+    return source if whole and indices > 1 else None

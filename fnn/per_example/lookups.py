@@ -42,8 +42,12 @@ class Lookup(Part):
         """Return what lookups share that are in one table."""
         return (self.result, self.views, self.dims[0])
 
+    def each(self) -> Array:
+        """Return the rows u, (T, p), 0 where an id is no row's."""
+        return self.rows
+
     def dense(self) -> Array:
-        return self.unfold(self._scatter(self.ids, self.rows))
+        return self.unfold(self._scatter(self.ids, self.each()))
 
     def unfold(self, table: Array) -> Array:
         """Give a table (V, p) the parameter's shape."""
@@ -55,15 +59,15 @@ class Lookup(Part):
         return views.undo(self.views, v).reshape(vocabulary, p)
 
     def squared_norm(self) -> Array:
-        _, sums, shares = self._distinct()
+        _, sums, shares = _distinct(self.ids, self.rows)
         return jnp.sum(shares * jnp.sum(jnp.square(sums), -1))
 
     def squares(self) -> Array:
-        ids, sums, shares = self._distinct()
+        ids, sums, shares = _distinct(self.ids, self.each())
         return self.unfold(self._scatter(ids, shares[:, None] * jnp.square(sums)))
 
     def inner(self, v: Array) -> Array:
-        return jnp.sum(self.read(self.fold(v)) * self.rows.astype(wide(self.rows.dtype)))
+        return jnp.sum(self.read(self.fold(v)) * self.each().astype(wide(self.rows.dtype)))
 
     def read(self, table: Array) -> Array:
         """Return the rows of a table at the ids, 0 where an id is no row's."""
@@ -74,12 +78,11 @@ class Lookup(Part):
         """Return ⟨g, h⟩ = Σ over pairs of equal ids of ⟨u[t], u'[s]⟩."""
         dtype = wide(self.rows.dtype)
         equal = (self.ids[:, None] == other.ids[None]).astype(dtype)
-        return jnp.sum(
-            equal * _product(self.rows.astype(dtype), other.rows.astype(dtype).T)
-        )
+        rows, others = self.each().astype(dtype), other.each().astype(dtype)
+        return jnp.sum(equal * _product(rows, others.T))
 
     def total(self, weights: Array | None) -> Array:
-        rows = self.rows.astype(wide(self.rows.dtype))
+        rows = jax.vmap(lambda one: one.each())(self).astype(wide(self.rows.dtype))
         rows = rows if weights is None else scaled(rows, weights)
         _, t, p = self.dims
         count = self.ids.shape[0] * t
@@ -88,7 +91,7 @@ class Lookup(Part):
 
     def cost(self, itemsize: int) -> Cost:
         _, t, p = self.dims
-        pairs = t if t <= PAIRS else math.ceil(math.log2(t))
+        pairs = _compared(t)
         return Cost(2 * t * p * (pairs + 1), itemsize * t * (pairs + p))
 
     def _scatter(self, ids: Array, rows: Array) -> Array:
@@ -96,19 +99,64 @@ class Lookup(Part):
         table = jnp.zeros((vocabulary, p), wide(rows.dtype))
         return table.at[ids].add(rows.astype(table.dtype), mode="drop")
 
-    def _distinct(self) -> tuple[Array, Array, Array]:
-        """Return ids, the sum of the rows of each, and what share of it each stands for."""
-        rows, (_, t, _) = self.rows.astype(wide(self.rows.dtype)), self.dims
-        if t <= PAIRS:
-            equal = (self.ids[:, None] == self.ids[None]).astype(rows.dtype)
-            return self.ids, _product(equal, rows), 1 / jnp.sum(equal, -1)
-        order = jnp.argsort(self.ids)
-        ids, rows = self.ids[order], rows[order]
-        starts = jnp.concatenate([jnp.zeros(1, bool), ids[1:] != ids[:-1]])
-        run = jnp.cumsum(starts, dtype=jnp.int32)
-        sums = jax.ops.segment_sum(rows, run, t, indices_are_sorted=True)
-        first = jax.ops.segment_max(ids, run, t, indices_are_sorted=True)
-        return first, sums, jnp.ones(t, rows.dtype)
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pooled(Lookup):
+    """g[v] = n[v] u, v being n[v] times among the ids: rows read, and then summed.
+
+    `rows` is u alone, (1, p).
+    """
+
+    @property
+    def form(self) -> str:
+        return "pooled"
+
+    def each(self) -> Array:
+        return spread(self.ids, self.rows, self.dims[0])
+
+    def squared_norm(self) -> Array:
+        row = self.rows.astype(wide(self.rows.dtype))
+        ids, counts = _counted(self.ids)
+        pairs = jnp.sum(jnp.where(ids < self.dims[0], counts, 0).astype(row.dtype))
+        return jnp.where(pairs > 0, pairs * jnp.sum(jnp.square(row)), 0)
+
+    def cost(self, itemsize: int) -> Cost:
+        _, t, p = self.dims
+        return Cost(2 * (t * _compared(t) + p), itemsize * t * _compared(t))
+
+
+def spread(ids: Array, row: Array, vocabulary: int) -> Array:
+    """Return a row (..., 1, p) at each of the ids (..., T), 0 where an id is no row's."""
+    return jnp.where(ids[..., None] < vocabulary, row, jnp.zeros((), row.dtype))
+
+
+def _compared(t: int) -> int:
+    """Return with how many others each of T ids is compared."""
+    return t if t <= PAIRS else math.ceil(math.log2(t))
+
+
+def _counted(ids: Array) -> tuple[Array, Array]:
+    """Return the ids, in some order, and how many are equal to each."""
+    if ids.shape[0] <= PAIRS:
+        return ids, jnp.sum(ids[:, None] == ids[None], -1, dtype=jnp.int32)
+    ids = jnp.sort(ids)
+    return ids, jnp.searchsorted(ids, ids, side="right") - jnp.searchsorted(ids, ids)
+
+
+def _distinct(ids: Array, rows: Array) -> tuple[Array, Array, Array]:
+    """Return ids, the sum of the rows of each, and what share of it each stands for."""
+    rows, t = rows.astype(wide(rows.dtype)), ids.shape[0]
+    if t <= PAIRS:
+        equal = (ids[:, None] == ids[None]).astype(rows.dtype)
+        return ids, _product(equal, rows), 1 / jnp.sum(equal, -1)
+    order = jnp.argsort(ids)
+    ids, rows = ids[order], rows[order]
+    starts = jnp.concatenate([jnp.zeros(1, bool), ids[1:] != ids[:-1]])
+    run = jnp.cumsum(starts, dtype=jnp.int32)
+    sums = jax.ops.segment_sum(rows, run, t, indices_are_sorted=True)
+    first = jax.ops.segment_max(ids, run, t, indices_are_sorted=True)
+    return first, sums, jnp.ones(t, rows.dtype)
 
 
 def canonical(
@@ -116,7 +164,8 @@ def canonical(
 ) -> tuple[Array, Array]:
     """Return the ids (T,), and the rows (T, p), of one scatter-add into zeros.
 
-    Rows out of range get the id V, the number of rows of the table, and the value 0.
+    Rows out of range get the id V, the number of rows of the table, and the value 0. If
+    `updates` is one row, for all indices, rows are (1, p).
     """
     numbers, table = (
         params["dimension_numbers"],
@@ -124,10 +173,7 @@ def canonical(
     )
     sizes = np.array([shape[k] for k in table], np.int64)
     order = [numbers.scatter_dims_to_operand_dims.index(k) for k in table]
-    window = numbers.update_window_dims
-    batch = [k for k in range(updates.ndim) if k not in window]
-    t = math.prod(updates.shape[k] for k in batch)
-    p = math.prod(updates.shape[k] for k in window)
+    t = math.prod(indices.shape[:-1])
     if indices.dtype.itemsize < 4:
         indices = indices.astype(jnp.int32)
     indices = indices.reshape(t, len(table))[:, np.array(order)]
@@ -138,6 +184,11 @@ def canonical(
     strides = [math.prod(sizes[k + 1 :].tolist()) for k in range(len(sizes))]
     parts = indices.astype(jnp.int32) * jnp.asarray(strides, jnp.int32)[None]
     ids = jnp.where(inside, jnp.sum(parts, -1, dtype=jnp.int32), math.prod(sizes.tolist()))
+    window = numbers.update_window_dims
+    if updates.ndim == len(window):
+        return ids, updates.reshape(1, updates.size)
+    batch = [k for k in range(updates.ndim) if k not in window]
+    p = math.prod(updates.shape[k] for k in window)
     rows = updates.transpose(*batch, *window).reshape(t, p)
     return ids, jnp.where(inside[:, None], rows, jnp.zeros((), rows.dtype))
 
@@ -179,24 +230,27 @@ def lookup(
     chain = (back, *chain) if axes is None else (Permute(axes),)
     result = tuple(shape[k] for k in order)
     vocabulary = math.prod(shape[k] for k in table)
-    dims = (vocabulary, rows.shape[0], rows.shape[1])
-    return Lookup(ids, rows, dims, result, chain)
+    dims = (vocabulary, ids.shape[0], rows.shape[1])
+    kind = Lookup if rows.shape[0] == ids.shape[0] else Pooled
+    return kind(ids, rows, dims, result, chain)
 
 
 def join(terms: Sequence[Lookup]) -> Lookup:
     """Return several lookups in one table as one."""
-    first, t = terms[0], sum(term.dims[1] for term in terms)
+    first, *others = terms
+    if not others:
+        return first
     ids = jnp.concatenate([term.ids for term in terms])
-    rows = jnp.concatenate([term.rows for term in terms])
-    dims = (first.dims[0], t, first.dims[2])
-    return dataclasses.replace(first, ids=ids, rows=rows, dims=dims)
+    rows = jnp.concatenate([term.each() for term in terms])
+    dims = (first.dims[0], ids.shape[0], first.dims[2])
+    return Lookup(ids, rows, dims, first.result, first.views)
 
 
 def cross(product: Outer, lookup: Lookup) -> Array:
     """Return ⟨Aᵀ G, lookup⟩ = Σₜₛ A[t, idₛ] ⟨Gₜ, uₛ⟩, A being (T, V) and G (T, p)."""
     a, g = (x[0].astype(wide(x.dtype)) for x in product.factors())
     columns = lookup.read(a.T)  # (S, T)
-    return jnp.sum(columns * _product(lookup.rows.astype(columns.dtype), g.T))
+    return jnp.sum(columns * _product(lookup.each().astype(columns.dtype), g.T))
 
 
 def _product(a: Array, b: Array) -> Array:

@@ -18,6 +18,7 @@ RULES = {
     "gram": "product, centred Gram form",
     "direct": "product, formed and forgotten",
     "lookup": "rows of a table",
+    "pooled": "rows of a table, pooled",
     "apart": "parts that don't overlap",
     "crossed": "table, looked up and multiplied",
 }

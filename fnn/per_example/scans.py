@@ -7,13 +7,14 @@ share (a recurrent network) gets it as a sum in the carry: they become part of T
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax import lax
 
-from fnn.per_example import products
+from fnn.per_example import lookups, products
 from fnn.per_example.graph import Atom, Equation, Graph, from_jaxpr
 from fnn.per_example.paths import Found, NotFactoredError, Path
 from fnn.types import Array
@@ -184,6 +185,9 @@ def _lifted(term: Found, length: int) -> tuple[Any, ...]:
 def _flat(kind: str, params: dict[str, Any], a: Array, b: Array) -> tuple[Array, Array]:
     """Merge the axis of the steps into the axis over which one step sums."""
     if kind == "lookup":
+        if b.shape[1] < a.shape[1]:  # one row for all ids of a step
+            vocabulary = math.prod(params["shape"][axis] for axis in params["table"])
+            b = lookups.spread(a, b, vocabulary)
         return products.merge(a, 0), products.merge(b, 0)
     numbers = params["dimension_numbers"]
     return products.merge(a, numbers.lhs_spec[1]), products.merge(b, numbers.rhs_spec[1])

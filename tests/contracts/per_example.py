@@ -35,6 +35,7 @@ FORMED = "formed"
 RANK_ONE = "|a|² |g|²"
 GRAM = "product, centred Gram form"
 TABLE = "rows of a table"
+POOLED = "rows of a table, pooled"
 
 
 def draw(row, dtype=jnp.float64, seed=0):
@@ -117,6 +118,16 @@ def long_text(p, ids, x):
     return jnp.sum(jnp.sin(p["table"][ids] * x))
 
 
+def pooled(p, ids, x):
+    rows = p["table"].at[ids].get(mode="fill", fill_value=0)
+    return jnp.sum(jnp.sin(jnp.sum(rows, 0) * x))
+
+
+def two_pools(p, a, b):
+    rows = [p["table"].at[ids].get(mode="fill", fill_value=0) for ids in (a, b)]
+    return jnp.sum(jnp.tanh(jnp.mean(rows[0], 0)) * jnp.sum(rows[1], 0))
+
+
 def stacked(p, x):
     def layer(h, w):
         return jnp.tanh(h @ w), None
@@ -139,6 +150,13 @@ def recurrent_lookup(p, ids):
 
     start = jnp.zeros(3, p["table"].dtype)
     return jnp.sum(lax.scan(cell, start, ids)[0])
+
+
+def recurrent_pool(p, ids, x):
+    def cell(h, i):
+        return jnp.sin(h) + pooled(p, i, x), None
+
+    return lax.scan(cell, jnp.zeros((), x.dtype), ids)[0]
 
 
 def nested_scan(p, xs):
@@ -264,7 +282,7 @@ NETWORKS = {
         classifier,
         {"table": (7, 4), "head": (4, 3)},
         (Ids(7, (6,)), Ids(3, ())),
-        {"table": TABLE, "head": RANK_ONE},
+        {"table": POOLED, "head": RANK_ONE},
     ),
     "one id": NetworkRow(one_id, {"table": (7, 4)}, (Ids(7, ()), (4,)), {"table": TABLE}),
     "columns": NetworkRow(
@@ -278,6 +296,12 @@ NETWORKS = {
     ),
     "long text": NetworkRow(
         long_text, {"table": (50, 2)}, (Ids(50, (300,)), (300, 2)), {"table": TABLE}
+    ),
+    "pooled text": NetworkRow(
+        pooled, {"table": (50, 2)}, (Ids(60, (300,)), (2,)), {"table": POOLED}
+    ),
+    "two pools": NetworkRow(
+        two_pools, {"table": (7, 2)}, (Ids(9, (6,)), Ids(9, (4,))), {"table": TABLE}
     ),
     "tied embedding": NetworkRow(
         tied,
@@ -295,6 +319,9 @@ NETWORKS = {
     ),
     "recurrent lookup": NetworkRow(
         recurrent_lookup, {"table": (6, 3)}, (Ids(6, (5,)),), {"table": TABLE}
+    ),
+    "recurrent pool": NetworkRow(
+        recurrent_pool, {"table": (6, 3)}, (Ids(8, (5, 4)), (3,)), {"table": TABLE}
     ),
     "scan in a scan": NetworkRow(nested_scan, {"w": (2, 3, 3)}, ((4, 3),), {"w": FORMED}),
     "checkpoint": NetworkRow(checkpointed, {"w": (9, 9)}, ((9,),), {"w": GRAM}),
