@@ -18,6 +18,7 @@ from fnn.per_example.leaf import Leaf, leaf_of, parts_of
 from fnn.per_example.parts import Formed, Part
 from fnn.per_example.paths import Found, NotFactoredError, Path
 from fnn.per_example.report import Explanation, explain
+from fnn.per_example.residuals import rederive
 from fnn.types import Array, PyTree, Shape
 
 MEMORY_BUDGET = 2**26
@@ -287,6 +288,7 @@ def _one_example(
     count = len(jax.tree.leaves(params))
     heads, grads = graph.outputs[:-count], graph.outputs[-count:]
     found = [_factor(graph, gradient) for gradient in grads]
+    rederive(graph)
     atoms = list(heads)
     for gradient, (terms, why) in zip(grads, found, strict=True):
         atoms += [gradient] if why else [a for term in terms for a in term.operands]

@@ -5,19 +5,33 @@ a stacked output: the steps become batch axis N of one product. A weight that al
 share (a recurrent network) gets it as a sum in the carry: they become part of T.
 """
 
+import collections
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from fnn.per_example import lookups, products
 from fnn.per_example.graph import Atom, Equation, Graph, from_jaxpr
 from fnn.per_example.paths import Found, NotFactoredError, Path
 from fnn.types import Array
+
+
+class Pieces(NamedTuple):
+    """What is put out in place of an array: itself, or what it is concatenated of."""
+
+    atoms: tuple[Atom, ...]
+    axis: int = 0
+
+    def joined(self, stacks: dict[Atom, Array]) -> Array:
+        """Return the stack of the whole, given those of the pieces."""
+        first, *others = (stacks[atom] for atom in self.atoms)
+        return jnp.concatenate([first, *others], self.axis + 1) if others else first
 
 
 @dataclasses.dataclass(eq=False)
@@ -41,7 +55,9 @@ class Loop:
         wanted = [output in needed for output in self.outputs]
         kept = [k for k in range(self.carries) if wanted[k] or k not in self.sums]
         stacked = [k for k in range(self.carries, len(self.outputs)) if wanted[k]]
-        atoms = [self.body.outputs[k] for k in (*kept, *stacked)] + list(self.emitted)
+        pieces = self._pieces()
+        distinct = list(dict.fromkeys(x for made in pieces.values() for x in made.atoms))
+        atoms = [self.body.outputs[k] for k in (*kept, *stacked)] + distinct
 
         def step(carry: list[Any], x: Any) -> tuple[list[Any], list[Any]]:
             carried: list[Any] = [None] * self.carries
@@ -61,7 +77,26 @@ class Loop:
         results: list[Any] = [None] * len(self.outputs)
         for k, value in zip((*kept, *stacked), (*final, *ys), strict=False):
             results[k] = value
-        return [*results, *ys[len(stacked) :]]
+        stacks = dict(zip(distinct, ys[len(stacked) :], strict=True))
+        return [*results, *(made.joined(stacks) for made in pieces.values())]
+
+    def _pieces(self) -> dict[Atom, Pieces]:
+        """Return for all that is emitted what it is concatenated of, if others share it.
+
+        The cotangents of gates do: pieces that are put out once take less memory.
+        """
+        made = {whole: self._concatenated(whole) for whole in self.emitted}
+        uses = collections.Counter(x for pieces in made.values() for x in pieces.atoms)
+        for whole, pieces in made.items():
+            if all(uses[atom] == 1 for atom in pieces.atoms):
+                made[whole] = Pieces((whole,))
+        return made
+
+    def _concatenated(self, atom: Atom) -> Pieces:
+        equation = self.body.producer.get(atom) if isinstance(atom, int) else None
+        if equation is None or equation.name != "concatenate":
+            return Pieces((atom,))
+        return Pieces(equation.inputs, equation.params["dimension"])
 
 
 def hoist(
@@ -76,7 +111,7 @@ def hoist(
     Raises:
         NotFactoredError: If the output is not formed by products alone.
     """
-    loop = equation.loop or _open(graph, equation)
+    loop = equation.loop or opened(graph, equation)
     if loop is None:
         raise NotFactoredError("formed by scan, whose parameters this JAX names otherwise")
     place = loop.outputs.index(atom)
@@ -96,7 +131,7 @@ def hoist(
     return terms
 
 
-def _open(graph: Graph, equation: Equation) -> Loop | None:
+def opened(graph: Graph, equation: Equation) -> Loop | None:
     """Return the parts of a scan, or None if this JAX's scan has other parameters."""
     params = equation.params
     if "num_carry" in params:

@@ -143,6 +143,18 @@ def recurrent(p, xs):
     return jnp.sum(lax.scan(cell, jnp.zeros(4, xs.dtype), xs, reverse=True)[1] ** 2)
 
 
+def gated(p, xs):
+    """Cotangents of the first gate are shared, those of the other are not."""
+
+    def cell(h, x):
+        (a, b), (c, d) = (jnp.split(y, 2) for y in (x @ p["w"], h @ p["u"]))
+        gate = jax.nn.sigmoid(a + c)
+        return gate * h + (1 - gate) * jnp.tanh(b + gate * d), None
+
+    hidden = p["u"].shape[0]
+    return jnp.sum(lax.scan(cell, jnp.zeros(hidden, xs.dtype), xs)[0] ** 2)
+
+
 def recurrent_lookup(p, ids):
     def cell(h, i):
         h = jnp.tanh(p["table"][i] + 0.5 * h)
@@ -316,6 +328,9 @@ NETWORKS = {
         {"u": (4, 4), "w": (3, 4), "b": (4,)},
         ((7, 3),),
         dict.fromkeys("uwb", FORMED),
+    ),
+    "gated": NetworkRow(
+        gated, {"u": (4, 8), "w": (3, 8)}, ((7, 3),), dict.fromkeys("uw", FORMED)
     ),
     "recurrent lookup": NetworkRow(
         recurrent_lookup, {"table": (6, 3)}, (Ids(6, (5,)),), {"table": TABLE}
