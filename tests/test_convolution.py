@@ -69,6 +69,7 @@ ORDERED = [
     ((6, 5), (2, 3), (1, 2), 1, ((0, 2), (3, 0))),
     ((4, 3, 5), (2, 1, 2), (2, 1, 1), 1, 1),
     ((6, 4), (3, 2), (2, 1), (2, 1), ((2, 2), (0, 1))),  # in blocks, also backward
+    ((6, 4), (3, 5), (2, 1), (2, 1), ((2, 2), (3, 1))),  # there by rows of a window, too
 ]
 
 
@@ -124,14 +125,17 @@ def test_gradients_of_the_ordered_form_have_their_axes_in_order():
     assert [tuple(names) for names in found] == [expected] * 3
 
 
-def test_few_channels_are_convolved_in_blocks_along_the_last_axis():
-    """A window over four positions, which gathers less than four windows over one."""
-    kernel, x = jnp.ones((5, 5, 1, 6)), jnp.ones((28, 28, 1))
-    window = slide((5, 5), 1, 1, "same", (28, 28))
+@pytest.mark.parametrize(
+    ("size", "stride", "shape"), [(3, 4, (3, 6, 1, 24)), (5, 1, (5, 1, 8, 24))]
+)
+def test_few_channels_are_convolved_in_blocks_along_the_last_axis(size, stride, shape):
+    """A window over four positions, whose rows are channels where they are eight long."""
+    kernel, x = jnp.ones((size, size, 1, 6)), jnp.ones((28, 28, 1))
+    window = slide((size, size), 1, 1, "same", (28, 28))
     program = jax.make_jaxpr(lambda x: convolve(x, kernel, window, 1, "ordered"))(x)
     (found,) = convolutions(program.jaxpr)
-    assert found.params["window_strides"] == (1, 4)
-    assert found.invars[1].aval.shape == (5, 8, 1, 24)
+    assert found.params["window_strides"] == (1, stride)
+    assert found.invars[1].aval.shape == shape
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about XLA on the CPU")

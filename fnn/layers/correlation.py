@@ -120,8 +120,27 @@ def _correlate_blocks(x: Array, kernel: Array, steps: tuple[Any, Any, Any, Any])
     around = [(0, 0)] * (kernel.ndim - 3)
     margins = [(*around, (j, block - 1 - j), (0, 0), (0, 0)) for j in range(block)]
     shifts = jnp.concatenate([jnp.pad(kernel, margin) for margin in margins], axis=-1)
-    y = _correlate(x, shifts, ((*stride[:-1], block), edges, spread, dilation))
+    stride = (*stride[:-1], block)
+    if channels % 8 and channels * shifts.shape[-3] % 8 == 0:
+        x, shifts = _rows(x, block, edges[-1], shifts)
+        stride, edges = (*stride[:-1], 1), (*edges[:-1], (0, 0))
+    y = _correlate(x, shifts, (stride, edges, spread, dilation))
     return y.reshape(*y.shape[:-2], positions, features)
+
+
+def _rows(
+    x: Array, stride: int, margin: tuple[int, int], kernel: Array
+) -> tuple[Array, Array]:
+    """Make channels, of x and kernel, of what the window meets along the last spatial axis.
+
+    XLA gathers channels eight by eight if they are so many, but others one by one.
+    """
+    *_, width, channels, features = kernel.shape
+    point, nothing = (1,) * (x.ndim - 2), ((0, 0),) * (x.ndim - 2)
+    margins = (*nothing, margin)
+    row = Window((*point, width), (*point, stride), (*point, 1), margins)
+    gathered = jnp.concatenate(list(row.shifts(x)), axis=-1)
+    return gathered, kernel.reshape(*kernel.shape[:-3], 1, width * channels, features)
 
 
 def _block(channels: int, features: int, positions: int) -> int:
