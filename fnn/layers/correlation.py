@@ -36,7 +36,7 @@ def convolve(
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolve(*p, window, 1, form) for p in parts], axis=-1)
     if form == "ordered":
-        return _ordered(x, kernel, window)
+        return _ordered_once(x, kernel, window)
     patches = jnp.concatenate(list(window.shifts(x)), axis=-1)
     return patches @ kernel.reshape(-1, kernel.shape[-1])
 
@@ -101,6 +101,8 @@ def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Ar
 
 
 _ordered.defjvp(_ordered_jvp, symbolic_zeros=True)
+# Networks have many convolutions that are alike: each kind is traced once.
+_ordered_once = jax.jit(_ordered, static_argnums=2, inline=True)
 
 
 def _correlate_blocks(x: Array, kernel: Array, steps: tuple[Any, Any, Any, Any]) -> Array:

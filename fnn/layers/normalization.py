@@ -1,7 +1,8 @@
 """Layers that give features mean 0 and variance 1, over a batch or within one example."""
 
+import functools
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +36,7 @@ class BatchNorm(Layer):
         scale: Whether to multiply each feature by a parameter.
         shift: Whether to add a parameter to each feature.
         unbiased: Whether the running variance averages σ² n / (n - 1), n being the number
-            of values, as in the paper. By default it averages σ², the mean square, so
-            that on batches that are all alike inference comes to agree with training.
+            of values, as in the paper; else σ², on which inference and training agree.
         scale_init: Makes the scale; called `(key, shape, dtype)`.
         shift_init: Makes the shift.
 
@@ -89,18 +89,20 @@ class BatchNorm(Layer):
         key: Key | None = None,
         train: bool = False,
     ) -> tuple[Array, State]:
-        mean, variance = state["mean"], state["variance"]
-        _check(self, x, {"mean": mean, "variance": variance} | params)
-        z = _widen(x)
+        _check(self, x, {"mean": state["mean"], "variance": state["variance"]} | params)
+        return self._normalize(train, params, state, x)
+
+    # Networks have many that are alike: each kind is traced once.
+    @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+    def _normalize(self, train: bool, params: Params, state: State, x: Array) -> Any:
+        mean, variance, z = state["mean"], state["variance"], _widen(x)
         if train:
             mean = self._over_batch(z)
             variance = self._over_batch(jnp.square(z - _per_feature(mean, z)))
             n = math.prod(x.shape[:-1]) * jax.lax.axis_size(self.axis_name)
             kept = variance * (n / max(n - 1, 1)) if self.unbiased else variance
-            state = {
-                "mean": _average(self.momentum, state["mean"], mean),
-                "variance": _average(self.momentum, state["variance"], kept),
-            }
+            new = {"mean": mean, "variance": kept}
+            state = {name: _average(self.momentum, state[name], new[name]) for name in new}
         factor = _inverse_root(_per_feature(variance, z), self.eps)
         return _affine(self, params, z - _per_feature(mean, z), x, factor), state
 
