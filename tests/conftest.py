@@ -21,7 +21,6 @@ ROOT = Path(__file__).parent.parent
 OPTIMIZED = {
     f"test_{name}"
     for name in (
-        "accumulation",
         "by_path",
         "course_examples_1",
         "course_examples_2",

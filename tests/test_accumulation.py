@@ -159,24 +159,6 @@ def test_gradients_of_narrow_parameters_add_up_in_float32():
     chex.assert_trees_all_equal(after.params, {"w": jnp.zeros(1, "bfloat16")})
 
 
-def test_accumulation_saves_temporaries():
-    model = fnn.Sequential(*[fnn.Dense(64), jnp.tanh] * 8, fnn.Dense(2))
-    params, state = jax.eval_shape(model.init, key(), jnp.zeros(4))
-    objective = fnn.supervised(model, losses.softmax_cross_entropy)
-    batch = (
-        jax.ShapeDtypeStruct((4096, 4), "float32"),
-        jax.ShapeDtypeStruct((4096,), "int32"),
-    )
-
-    def temporaries(accumulate):
-        take = fnn.make_step(objective, optimizers.SGD(0.1), accumulate=accumulate)
-        train_state = fnn.TrainState(params, state, take.optimizer.init({}), key(), 0)
-        compiled = jax.jit(take).lower(train_state, batch).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
-
-    assert temporaries(8) < 0.25 * temporaries(1)
-
-
 def test_microbatches_take_turns():
     batch = {"a": jnp.arange(6), "b": jnp.zeros((6, 2))}
     parts = split(batch, 3)

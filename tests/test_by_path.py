@@ -195,7 +195,7 @@ def test_step_computes_no_gradients_of_frozen_leaves(accumulate):
     def traced(optimizer):
         step = fnn.make_step(objective, optimizer, accumulate=accumulate)
         start = fnn.TrainState.create(params, {}, optimizer, key=jax.random.key(1))
-        moved, _ = step(start, batch)
+        moved, _ = jax.jit(step)(start, batch)
         chex.assert_trees_all_equal_shapes_and_dtypes(moved, start)
         assert (moved.params["head"]["kernel"] != params["head"]["kernel"]).any()
         return products(step, start, batch), moved
@@ -216,7 +216,7 @@ def test_frozen_leaves_have_no_part_in_per_example_norms():
     clip = functools.partial(fnn.per_example.clipped_gradient, max_norm=1e-3)
     step = fnn.make_step(objective, FINE_TUNE, gradient=clip)
     start = fnn.TrainState.create(params, {}, FINE_TUNE, key=jax.random.key(1))
-    moved, metrics = step(start, (x, y))
+    moved, metrics = jax.jit(step)(start, (x, y))
 
     def loss(head):
         return fnn.losses.squared_error(model(params | {"head": head}, x[0]), y[0])

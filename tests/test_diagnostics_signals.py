@@ -112,7 +112,7 @@ def test_shares_of_dead_and_saturated_units(measured):
 
 FROZEN = optimizers.ByPath({"dense_1/*": optimizers.Frozen(), "*": optimizers.Adam(1e-3)})
 FAULTS = {
-    "vanishing": (deep(20, jax.nn.sigmoid, Normal(0.1)), None, "dense_0"),
+    "vanishing": (deep(8, jax.nn.sigmoid, Normal(0.1)), None, "dense_0"),
     "exploding": (deep(3, jax.nn.relu, Normal(3.0)), None, "dense_1"),
     "dead": (deep(2, jax.nn.relu, he_normal, bias=-10.0), optimizers.SGD(0.1), "relu_0"),
     "saturated": (deep(2, jnp.tanh, Normal(2.0)), None, "tanh_1"),
@@ -160,7 +160,7 @@ def test_every_kind_of_layer_is_seen_with_its_own_part_of_the_gradient():
     block = fnn.Residual(fnn.Sequential(fnn.Dense(12), fnn.BatchNorm(), jnp.tanh))
     repeated = fnn.Sequential(fnn.Repeat(block, 2), fnn.Dense(4))
     written = fnn.Sequential(block, block, fnn.Dense(4))
-    params, state = repeated.init(jax.random.key(3), X[0])
+    params, state = jax.jit(repeated.init)(jax.random.key(3), X[0])
     parts = [jax.tree.map(lambda a, i=i: a[i], (params, state)) for i in range(2)]
     apart = [
         {f"residual_{i}": part[k]["repeat_0"]["layer"] for i, part in enumerate(parts)}

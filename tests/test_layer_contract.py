@@ -63,12 +63,12 @@ def test_layer_is_the_same_under_jit_and_does_not_recompile(row):
 @pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
 @over(LAYERS)
 def test_layer_batched_is_the_loop_over_examples(row, train):
-    layer, xs = row.make(), example((3, *row.shape))
+    layer, xs = row.make(), np.asarray(example((3, *row.shape)))
     params, state = initialized(layer, xs[0])
     ys, _ = applied(fnn.batched(layer), params, state, xs, key(3), train=train)
     for i, k in enumerate(jax.random.split(key(3), 3)):
         y, _ = applied(layer, params, state, xs[i], k, train=train)
-        row_i = jax.tree.map(lambda leaf, i=i: leaf[i], ys)
+        row_i = jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], ys)
         chex.assert_trees_all_close(row_i, y, rtol=1e-5, atol=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_random_layer_asks_for_a_typed_key_in_training(row):
     same, _ = applied(layer, params, state, x, key(6), train=True)
     chex.assert_trees_all_equal(one, same)
     others = [applied(layer, params, state, x, key(s), train=True)[0] for s in range(9)]
-    leaves = [np.concatenate([a.ravel() for a in jax.tree.leaves(y)]) for y in others]
+    leaves = [np.concatenate([np.ravel(a) for a in jax.tree.leaves(y)]) for y in others]
     assert len({leaf.tobytes() for leaf in leaves}) > 1
 
 

@@ -44,3 +44,22 @@ def test_donation_saves_the_outputs_and_nothing_is_run():
     assert donated.outputs < 1024 < plain.outputs
     assert donated.total < plain.total
     assert donated[:4] == plain[:4]
+
+
+def test_accumulation_saves_temporaries():
+    key = jax.random.key(0)
+    model = fnn.Sequential(*[fnn.Dense(64), jnp.tanh] * 8, fnn.Dense(2))
+    params, state = jax.eval_shape(model.init, key, jnp.zeros(4))
+    objective = fnn.supervised(model, losses.softmax_cross_entropy)
+    batch = (
+        jax.ShapeDtypeStruct((4096, 4), "float32"),
+        jax.ShapeDtypeStruct((4096,), "int32"),
+    )
+
+    def temporaries(accumulate):
+        take = fnn.make_step(objective, optimizers.SGD(0.1), accumulate=accumulate)
+        train_state = fnn.TrainState(params, state, take.optimizer.init({}), key, 0)
+        compiled = jax.jit(take).lower(train_state, batch).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporaries(8) < 0.25 * temporaries(1)
