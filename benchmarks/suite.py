@@ -46,6 +46,7 @@ class Suite:
         environment: Variables of the processes of some rivals.
         summary: Makes lines of text, such as exponents, of what was measured on, which is
             as `results.machine` returns it, and of the rows.
+        headline: Makes, of the same, what the project's own README shows.
         accelerated: Cases that are added on an accelerator.
         fresh: Whether each case has processes of its own, so that peaks are of it alone.
     """
@@ -60,6 +61,7 @@ class Suite:
     per: str = "step"
     environment: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     summary: Callable[[Mapping[str, Any], Sequence["Row"]], list[str]] | None = None
+    headline: Callable[[Mapping[str, Any], Sequence["Row"]], list[str]] | None = None
     accelerated: tuple[str, ...] = ()
     fresh: bool = False
 

@@ -10,6 +10,7 @@ from benchmarks import results
 from benchmarks.suite import Row, Suite
 
 README = Path(__file__).parent / "README.md"
+PROJECT = README.parents[1] / "README.md"
 SCALE = {"s": 1.0, "ms": 1e3, "µs": 1e6}
 
 
@@ -111,17 +112,19 @@ def _of(rows: Sequence[Row], case: str) -> dict[str, Row]:
 
 def write(suite: Suite) -> None:
     """Put the tables of a suite into the README."""
-    sections = [section(suite, *results.read(file)) for file in results.files(suite.name)]
-    sections = sections or [["Not measured yet.", ""]]
-    put(suite.name, [line for lines in sections for line in lines])
+    files = [results.read(file) for file in results.files(suite.name)]
+    sections = [section(suite, *file) for file in files] or [["Not measured yet.", ""]]
+    put(suite.name, [line for lines in sections for line in lines], README)
+    if suite.headline is not None and files:
+        put(suite.name, suite.headline(*files[0]), PROJECT)
 
 
-def put(name: str, lines: Sequence[str]) -> None:
-    """Put lines into the README, between the two comments there that a name has."""
+def put(name: str, lines: Sequence[str], file: Path) -> None:
+    """Put lines into a file, between the two comments there that a name has."""
     begin, end = f"<!-- results: {name} -->", "<!-- end of results -->"
-    text = README.read_text()
+    text = file.read_text()
     pattern = rf"{re.escape(begin)}.*?{re.escape(end)}"
     if not re.search(pattern, text, re.DOTALL):
-        raise ValueError(f"{README.name} has no place for the results of {name}")
+        raise ValueError(f"{file.name} has no place for the results of {name}")
     new = "\n".join([begin, "", *lines, end])
-    README.write_text(re.sub(pattern, lambda _: new, text, flags=re.DOTALL))
+    file.write_text(re.sub(pattern, lambda _: new, text, flags=re.DOTALL))

@@ -12,6 +12,8 @@ from contracts.rivals import ABOUT, ROOT, row, suite_of, write_rivals
 
 from benchmarks import __main__ as command
 from benchmarks import fits, results, tables
+from benchmarks.per_example.headline import NETWORKS, headline
+from benchmarks.suite import Row
 
 
 def test_rows_survive_json(tmp_path):
@@ -134,6 +136,25 @@ def test_the_readme_changes_only_between_the_markers(readme):
     )
 
 
+def test_the_readme_of_the_project_shows_multiples_with_the_least_in_bold():
+    times = {"JAX gradient": 2.0, "PyTorch gradient": 4.0, "fnn clipped": 2.2}
+    others = {
+        "vmap clipped": 8.0,
+        "jax_privacy clipped": 300.0,
+        "Opacus ghost clipped": 4.2,
+    }
+    rows = [
+        Row(case, rival, "", 1, [seconds], [0])
+        for case in NETWORKS
+        for rival, seconds in (times | others).items()
+    ]
+    about = ABOUT | {"versions": {"jax": "1.2", "numpy": "4", "torch": "3.4"}}
+    lines = headline(about, rows)
+    assert lines[0] == "| network | fnn | JAX, `vmap(grad)` | jax_privacy | Opacus, ghost |"
+    assert lines[-3] == "| GRU, 64 steps, batch 64 | 1.1 | 4 | 150 | **1.05** |"
+    assert lines[-2].endswith("cores, float32, jax 1.2, torch 3.4.")
+
+
 def test_a_suite_without_results_says_so(readme):
     tables.write(suite_of(["fnn"]))
     assert "\n\nNot measured yet.\n\n<!-- end" in readme.read_text()
@@ -229,10 +250,10 @@ def test_suites_load_without_a_framework():
 
 
 def test_tables_are_what_the_results_say(tmp_path, monkeypatch):
-    text = tables.README.read_text()
-    copy = tmp_path / "README.md"
-    copy.write_text(text)
-    monkeypatch.setattr(tables, "README", copy)
+    texts = {name: getattr(tables, name).read_text() for name in ("README", "PROJECT")}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(tables, name, tmp_path / name)
     for name in command.SUITES:
         tables.write(command.load(name))
-    assert copy.read_text() == text
+    assert {name: (tmp_path / name).read_text() for name in texts} == texts

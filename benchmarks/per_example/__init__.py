@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import tables
+from benchmarks.per_example.headline import headline
 from benchmarks.suite import Row, Suite
 
 GRADIENT, TORCH = "JAX gradient", "PyTorch gradient"
@@ -76,4 +77,5 @@ SUITE = Suite(
     tolerance=2e-3,
     per="gradient",
     summary=summary,
+    headline=headline,
 )

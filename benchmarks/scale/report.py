@@ -79,7 +79,7 @@ def key(row: Row) -> tuple[str, ...]:
 
 def put() -> None:
     """Put the tables into the README."""
-    tables.put("scale", lines(*read()))
+    tables.put("scale", lines(*read()), tables.README)
 
 
 def lines(compiler: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
