@@ -92,7 +92,7 @@ def main() -> None:
     if unknown := set(options.suites) - set(SUITES):
         parser.error(f"no suite {sorted(unknown)}; there are {sorted(SUITES)}")
     if options.data:
-        os.environ["FNN_DATA"] = options.data
+        os.environ["BENCHMARKS_DATA"] = options.data  # for the rivals' processes
     for name in SUITES if options.list else ():
         suite = load(name)
         print(f"{name}: {suite.title}\n  cases: {'; '.join(suite.cases)}")

@@ -68,7 +68,7 @@ def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list
         f"{about['device']}, {about['cores']} cores, Python {about['python']}, {versions}; "
         f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}.",
         "",
-        f"Time of a {suite.per}, {suite.unit}: median ± half the distance of the "
+        f"Time of one {suite.per}, {suite.unit}: median ± half the distance of the "
         f"quartiles, and the median ratio to {bases(suite, rivals)} in the same round.",
         "",
     ]

@@ -84,7 +84,7 @@ def test_a_section_by_hand():
         "Abacus, 2 cores, Python 3.11.7, jax 0.10.2, numpy 2.0.0; "
         "2026-01-01 to 2026-03-01.",
         "",
-        "Time of a step, ms: median ± half the distance of the quartiles, and the median "
+        "Time of one step, ms: median ± half the distance of the quartiles, and the median "
         "ratio to fnn in the same round.",
         "",
         "| work | fnn | other |",
@@ -151,7 +151,7 @@ def test_the_readme_of_the_project_shows_multiples_with_the_least_in_bold():
     about = ABOUT | {"versions": {"jax": "1.2", "numpy": "4", "torch": "3.4"}}
     lines = headline(about, rows)
     assert lines[0] == "| network | fnn | JAX, `vmap(grad)` | jax_privacy | Opacus, ghost |"
-    assert lines[-3] == "| GRU, 64 steps, batch 64 | 1.1 | 4 | 150 | **1.05** |"
+    assert lines[-4] == "| GRU, 64 steps, batch 64 | 1.1 | 4 | 150 | **1.05** |"
     assert lines[-2].endswith("cores, float32, jax 1.2, torch 3.4.")
 
 

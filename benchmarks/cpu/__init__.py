@@ -4,6 +4,9 @@ from benchmarks.suite import FNN, Suite
 
 STEP = "benchmarks.training.fnn_step"
 
+# Freed memory stays with the process, rather than be mapped and cleared anew.
+KEPT = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
+
 SUITE = Suite(
     name="cpu",
     title="training step",
@@ -16,6 +19,7 @@ SUITE = Suite(
     rivals={
         FNN: STEP,
         "fnn, XLA's options": "benchmarks.cpu.variants:by_default",
+        "fnn, memory kept": STEP,
         "fnn, huge pages": STEP,
         "fnn, two devices": "benchmarks.cpu.variants:on_mesh",
         "fnn, two devices, huge pages": "benchmarks.cpu.variants:on_mesh",
@@ -23,6 +27,7 @@ SUITE = Suite(
         "PyTorch": "benchmarks.training.torch_eager",
     },
     environment={
+        "fnn, memory kept": {"GLIBC_TUNABLES": KEPT},
         "fnn, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
         "fnn, two devices": {"JAX_NUM_CPU_DEVICES": "2"},
         "fnn, two devices, huge pages": {

@@ -15,7 +15,7 @@ EPOCHS = 3  # by which the longer run is longer
 
 def mnist(case: str) -> tuple[Any, Any]:
     """Return images as the network takes them, with channels last, and labels."""
-    if not (folder := os.environ.get("FNN_DATA")):
+    if not (folder := os.environ.get("BENCHMARKS_DATA")):
         raise RefusedError("needs --data, the folder with the MNIST files")
     (images, labels), _ = fnn.data.mnist(folder)
     count = CASES[case]
