@@ -8,6 +8,8 @@ import matplotlib as mpl
 import pytest
 from hypothesis import settings
 
+from fnn.platforms import tracing_for
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -46,6 +48,13 @@ def _compilation(request):
 def x64():
     """Compute in float64."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def on_cpu():
+    """Compute on the CPU, whatever else there is."""
+    with jax.default_device(jax.devices("cpu")[0]), tracing_for("cpu"):
         yield
 
 

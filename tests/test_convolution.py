@@ -140,8 +140,9 @@ def test_few_channels_are_convolved_in_blocks_along_the_last_axis(size, stride, 
     assert found.invars[1].aval.shape == shape
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about XLA on the CPU")
-def test_what_a_convolution_takes_is_not_computed_again_for_the_gradient_of_its_kernel():
+def test_what_a_convolution_takes_is_not_computed_again_for_the_gradient_of_its_kernel(
+    on_cpu,
+):
     layer, xs = fnn.Conv(16, (3, 3)), jnp.ones((2, 8, 8, 16))
     params, _ = layer.init(jax.random.key(0), xs[0])
 

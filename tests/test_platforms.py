@@ -5,12 +5,9 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import fnn
 from fnn import platforms
-
-on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="tells of the CPU")
 
 
 def entry(function, *arguments, **options):
@@ -29,8 +26,7 @@ def convolution(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=names)
 
 
-@on_cpu
-def test_options_keep_convolutions_from_ynnpack_and_change_nothing_else():
+def test_options_keep_convolutions_from_ynnpack_and_change_nothing_else(on_cpu):
     options = {"compiler_options": fnn.compiler_options()}
     x, kernel = jnp.ones((4, 8, 8, 32)), jnp.ones((3, 3, 32, 32))
     assert "convolution" in entry(convolution, x, kernel, **options)
@@ -53,8 +49,7 @@ def test_options_that_jaxlib_does_not_know_are_left_out(monkeypatch):
         platforms._known.cache_clear()
 
 
-@on_cpu
-def test_fit_takes_the_steps_that_are_compiled_with_the_options():
+def test_fit_takes_the_steps_that_are_compiled_with_the_options(on_cpu):
     """Sums in another order differ in their last bits, so equal bits tell of the options.
 
     The examples are all the same, so that their order makes no difference.
