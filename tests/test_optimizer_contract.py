@@ -250,6 +250,7 @@ def test_every_public_name_has_a_row():
     rows = {**OPTIMIZERS, **SCHEDULES, **CONTROLLERS, **AVERAGES}
     made = {type(row.make()) for row in rows.values()}
     for module in (optimizers, schedules):
-        for name, thing in vars(module).items():
+        for name in dir(module):
+            thing = getattr(module, name)
             if isinstance(thing, type) and issubclass(thing, fnn.Value):
                 assert thing in made | {optimizers.Optimizer}, name

@@ -16,7 +16,10 @@ MODULES = {
 ALONE, OVER_JAX, SCRIPT = "alone", "over JAX", "for a training script, over JAX"
 # What a script that trains a network needs besides, where that is more than the import.
 SCRIPTS = {
-    "fnn": "fnn.Dense, fnn.losses, fnn.optimizers, fnn.supervised, fnn.make_step, fnn.fit",
+    "fnn": (
+        "fnn.Sequential, fnn.Dense, fnn.losses.softmax_cross_entropy, fnn.optimizers.Adam, "
+        "fnn.supervised, fnn.make_step, fnn.fit"
+    ),
     "Flax Linen": "import optax",
     "Flax NNX": "import optax",
     "Equinox": "import optax",

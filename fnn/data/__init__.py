@@ -1,38 +1,5 @@
 """Data: sets, splits and preprocessing on the host, shuffling and augmentation in JAX."""
 
-from fnn.data.augmentation import AddNoise as AddNoise
-from fnn.data.augmentation import Augmentations as Augmentations
-from fnn.data.augmentation import Cutout as Cutout
-from fnn.data.augmentation import RandomCrop as RandomCrop
-from fnn.data.augmentation import RandomFlip as RandomFlip
-from fnn.data.augmentation import RandomRotation as RandomRotation
-from fnn.data.augmentation import RandomShift as RandomShift
-from fnn.data.datasets import Examples as Examples
-from fnn.data.datasets import cifar10 as cifar10
-from fnn.data.datasets import digits as digits
-from fnn.data.datasets import mnist as mnist
-from fnn.data.idx import read_idx as read_idx
-from fnn.data.mixing import BatchAugmentation as BatchAugmentation
-from fnn.data.mixing import BatchAugmentations as BatchAugmentations
-from fnn.data.mixing import CutMix as CutMix
-from fnn.data.mixing import Mixup as Mixup
-from fnn.data.poisson import PoissonSample as PoissonSample
-from fnn.data.poisson import poisson_sample as poisson_sample
-from fnn.data.poisson import poisson_size as poisson_size
-from fnn.data.preprocessing import Center as Center
-from fnn.data.preprocessing import MinMax as MinMax
-from fnn.data.preprocessing import Standardize as Standardize
-from fnn.data.preprocessing import UnitLength as UnitLength
-from fnn.data.preprocessing import one_hot as one_hot
-from fnn.data.shuffling import permutation as permutation
-from fnn.data.splits import batches as batches
-from fnn.data.splits import k_fold as k_fold
-from fnn.data.splits import split as split
-from fnn.data.streaming import Streamed as Streamed
-from fnn.data.streaming import prefetched as prefetched
-from fnn.data.toys import blobs as blobs
-from fnn.data.toys import circles as circles
-from fnn.data.toys import logic_gate as logic_gate
-from fnn.data.toys import moons as moons
-from fnn.data.toys import noisy_sine as noisy_sine
-from fnn.data.toys import spirals as spirals
+from fnn.lazy import attach as _attach
+
+__getattr__, __dir__ = _attach(__name__, __file__)

@@ -1,36 +1,5 @@
 """Layers, and the combinators that make networks of them."""
 
-from fnn.layers.base import Function as Function
-from fnn.layers.base import Layer as Layer
-from fnn.layers.base import Wrapper as Wrapper
-from fnn.layers.combinators import Batched as Batched
-from fnn.layers.combinators import Parallel as Parallel
-from fnn.layers.combinators import Residual as Residual
-from fnn.layers.combinators import Sequential as Sequential
-from fnn.layers.combinators import batched as batched
-from fnn.layers.convolution import Conv as Conv
-from fnn.layers.convolution import ConvTranspose as ConvTranspose
-from fnn.layers.convolution import DepthwiseConv as DepthwiseConv
-from fnn.layers.elementwise import PReLU as PReLU
-from fnn.layers.embedding import Embedding as Embedding
-from fnn.layers.linear import Dense as Dense
-from fnn.layers.linear import Flatten as Flatten
-from fnn.layers.linear import Maxout as Maxout
-from fnn.layers.linear import Reshape as Reshape
-from fnn.layers.normalization import BatchNorm as BatchNorm
-from fnn.layers.normalization import GroupNorm as GroupNorm
-from fnn.layers.normalization import InstanceNorm as InstanceNorm
-from fnn.layers.normalization import LayerNorm as LayerNorm
-from fnn.layers.normalization import RMSNorm as RMSNorm
-from fnn.layers.pooling import AvgPool as AvgPool
-from fnn.layers.pooling import GlobalPool as GlobalPool
-from fnn.layers.pooling import MaxPool as MaxPool
-from fnn.layers.pooling import MinPool as MinPool
-from fnn.layers.pooling import PartitionPool as PartitionPool
-from fnn.layers.precision import MixedPrecision as MixedPrecision
-from fnn.layers.precision import Remat as Remat
-from fnn.layers.repetition import Repeat as Repeat
-from fnn.layers.stochastic import DropConnect as DropConnect
-from fnn.layers.stochastic import Dropout as Dropout
-from fnn.layers.stochastic import GaussianNoise as GaussianNoise
-from fnn.layers.stochastic import StochasticDepth as StochasticDepth
+from fnn.lazy import attach as _attach
+
+__getattr__, __dir__ = _attach(__name__, __file__)
