@@ -13,9 +13,15 @@ from fnn.types import Array, PyTree
 def size(count: int, nbytes: int, budget: int, devices: int = 1) -> int:
     """Return how many examples, of `nbytes` of temporaries each, a block may have.
 
-    The budget is that of each device, among which the examples of a block are split.
+    The budget is that of each device, among which the examples of a block are split. Blocks
+    are of one size if they are then not much smaller: the rest would be copied apart.
     """
-    return min(count, devices * max(1, budget // max(nbytes, 1)))
+    rows = count // devices
+    most = max(1, budget // max(nbytes, 1))
+    if most >= rows:
+        return count
+    even = next(size for size in range(most, 0, -1) if rows % size == 0)
+    return devices * (even if 2 * even > most else most)
 
 
 def over(

@@ -21,8 +21,8 @@ from fnn.platforms import target
 from fnn.sharding.meshes import spread
 from fnn.types import Array, Shape, wide
 
-# Patches of a convolution that stay in the caches of a CPU are multiplied faster, and it
-# holds those of several layers at once.
+# What is copied for a convolution is multiplied faster while in the caches of a CPU, which
+# hold that of several layers at once.
 CACHED_BYTES = 2**21
 # Forming costs one product, and keeping two: one for the norms, one for weighted sums.
 WORTH_FORMING = 2
@@ -100,10 +100,10 @@ class Leaf:
         """Return gᵢ, (B, ...)."""
         if not self.parts:
             return jnp.zeros((self.count, *self.shape), self.wide)
-        patches = sum(p.patches() for p in self.parts if isinstance(p, Outer))
+        copied = sum(part.copied() for part in self.parts if isinstance(part, Outer))
         cpu = target() == "cpu"
         most = min(self.budget, CACHED_BYTES) if cpu else self.budget
-        block = blocks.size(self.count, self._itemsize * patches, most, spread(self.count))
+        block = blocks.size(self.count, self._itemsize * copied, most, spread(self.count))
         return self._over(Leaf._one_dense, block)
 
     def gram(self, other: "Leaf") -> Array:

@@ -107,13 +107,12 @@ class Outer(Part):
         return jnp.concatenate(a, 1), jnp.concatenate(g, 1)
 
     def dense(self) -> Array:
-        each = [
-            products.unfold(use, norms.product(*use.factors(), use.precision))
-            for use in self.uses
-        ]
+        each = [products.unfold(use, use.block(use.precision)) for use in self.uses]
         return functools.reduce(operator.add, each)
 
     def squared_norm(self) -> Array:
+        if self.form == "direct" and len(self.uses) == 1:
+            return jnp.sum(jnp.square(self.uses[0].block(norms.HIGHEST)))
         return norms.WAYS[self.form](*self.factors())
 
     def inner(self, v: Array) -> Array:
@@ -145,16 +144,15 @@ class Outer(Part):
 
     def cost(self, itemsize: int) -> Cost:
         flops, nbytes = norms.costs(*self.dims)[self.form]
-        return Cost(flops, itemsize * (nbytes + self.patches()))
+        return Cost(flops, itemsize * (nbytes + self.copied()))
 
     def numbers(self) -> int:
         n, t, d, p = self.dims
         return n * t * (d + p)
 
-    def patches(self) -> int:
-        """Return how many numbers the patches of an example are."""
-        unfolded = (u for u in self.uses if isinstance(u, products.Convolution))
-        return sum(math.prod(use.dims[:3]) for use in unfolded)
+    def copied(self) -> int:
+        """Return how many numbers of an example are copied to multiply them."""
+        return sum(use.copied() for use in self.uses)
 
     def _batch(self) -> tuple[Array, Array]:
         a, g = jax.vmap(lambda outer: outer.factors())(self)

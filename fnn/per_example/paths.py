@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 
-from fnn.per_example import lookups, products
+from fnn.per_example import convolutions, lookups, products
 from fnn.per_example.graph import Atom, Graph
 from fnn.per_example.views import View
 from fnn.types import Array
@@ -35,7 +35,7 @@ class Found:
             numbers, precision = params["dimension_numbers"], params["precision"]
             return products.dot(a, b, numbers, precision, self.views)
         if self.kind == "conv_general_dilated":
-            return products.convolution(a, b, params, self.views)
+            return convolutions.convolution(a, b, params, self.views)
         return lookups.lookup(a, b, params["shape"], params["table"], self.views)
 
     def scaled(self, graph: Graph, scales: Scales) -> "Found":
