@@ -92,12 +92,15 @@ def check_derivatives(function, x, h=1e-6):
     The first are held against differences of the function, the second against differences
     of the first, and the modes against each other.
     """
-    x, unravel = ravel_pytree(x)
-    x, rng = np.asarray(x), np.random.default_rng(1)
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, x))
+    x, rng = np.concatenate([leaf.ravel() for leaf in leaves]), np.random.default_rng(1)
     v = rng.normal(size=x.shape)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1].tolist()
 
     def flat(x):
-        return ravel_pytree(function(unravel(x)))[0]
+        parts = zip(jnp.split(x, ends), leaves, strict=True)
+        tree = structure.unflatten([part.reshape(leaf.shape) for part, leaf in parts])
+        return ravel_pytree(function(tree))[0]
 
     w = rng.normal(size=jax.eval_shape(flat, x).shape)
 

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import fnn
@@ -21,8 +22,15 @@ def leaky_relu(x):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def initialized(layer, x):
+def drawn(layer, x):
     return layer.init(key(), x)
+
+
+def initialized(layer, x):
+    """Return parameters and state of the dtype of x, compiled once for all dtypes."""
+    with jax.enable_x64(False):
+        trees = drawn(layer, np.asarray(x, np.float32))
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), x.dtype), trees)
 
 
 LAYERS = {
