@@ -77,7 +77,7 @@ def test_backward_form_of_cross_entropy_behind_a_sigmoid(z, t, x64):
 
 def test_backward_form_of_cross_entropy_behind_softmax(x64):
     z, t = jnp.array([1.0, -2.0, 0.5]), np.array([0.0, 1.0, 0.0])
-    grad = jax.grad(losses.softmax_cross_entropy)
+    grad = jax.jit(jax.grad(losses.softmax_cross_entropy))
     expected = special.softmax(z) - t
     np.testing.assert_allclose(grad(z, 1), expected, rtol=1e-12)
     np.testing.assert_allclose(grad(z, t), expected, rtol=1e-12)
@@ -132,73 +132,95 @@ def test_softmax_cross_entropy_does_not_depend_on_a_shift(z, label, shift):
         )
 
 
+@jax.jit
+def divergences(z, t):
+    """Return the divergence, the cross-entropy, and what diverges from itself."""
+    own = losses.kl_divergence(jnp.log(t), t)
+    return losses.kl_divergence(z, t), losses.softmax_cross_entropy(z, t), own
+
+
 @given(vectors, distributions())
 def test_divergence_is_cross_entropy_less_entropy_and_not_negative(z, t):
     with jax.enable_x64(True):
-        z = jnp.asarray(z)
-        divergence = losses.kl_divergence(z, t)
-        excess = losses.softmax_cross_entropy(z, t) - special.entr(t).sum()
+        divergence, cross_entropy, own = divergences(z, t)
+        excess = cross_entropy - special.entr(t).sum()
         np.testing.assert_allclose(divergence, excess, atol=1e-12)
         assert divergence >= -1e-12
-        np.testing.assert_allclose(losses.kl_divergence(jnp.log(t), t), 0, atol=1e-12)
+        np.testing.assert_allclose(own, 0, atol=1e-12)
+
+
+OF_CLASSES = (
+    losses.softmax_cross_entropy,
+    functools.partial(
+        losses.softmax_cross_entropy,
+        label_smoothing=0.2,
+        class_weights=(1.0, 2.0, 3.0, 4.0),
+    ),
+    losses.nll,
+    losses.misclassification,
+)
+
+
+@jax.jit
+def of_class(z, label, t):
+    """Return pairs of what must agree for a class and its distribution."""
+    pairs = [(loss(z, label), loss(z, t)) for loss in OF_CLASSES]
+    by_hand = losses.nll(jax.nn.log_softmax(z), label)
+    wrong = losses.misclassification(z, label), 1 - metrics.accuracy(z, label)
+    return [*pairs, (by_hand, losses.softmax_cross_entropy(z, label)), wrong]
 
 
 @given(vectors, classes)
 def test_class_is_its_one_hot_distribution(z, label):
     with jax.enable_x64(True):
-        z, t = jnp.asarray(z), np.eye(4)[label]
-        for loss in (
-            losses.softmax_cross_entropy,
-            functools.partial(
-                losses.softmax_cross_entropy,
-                label_smoothing=0.2,
-                class_weights=(1.0, 2.0, 3.0, 4.0),
-            ),
-            losses.nll,
-            losses.misclassification,
-        ):
-            np.testing.assert_allclose(loss(z, label), loss(z, t), atol=1e-12)
-        log_p = jax.nn.log_softmax(z)
-        np.testing.assert_allclose(
-            losses.nll(log_p, label), losses.softmax_cross_entropy(z, label), atol=1e-12
-        )
-        np.testing.assert_allclose(
-            losses.misclassification(z, label), 1 - metrics.accuracy(z, label)
-        )
+        for one, other in of_class(z, label, np.eye(4)[label]):
+            np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@jax.jit
+def of_two_classes(z, sign):
+    """Return the binary cross-entropy, what is the same, and two forms of the hinge."""
+    y, pair, label = z[None], jnp.stack([jnp.zeros_like(z), z]), (1 + sign) // 2
+    others = (
+        losses.logistic(y, sign),
+        losses.softmax_cross_entropy(pair, label),
+        losses.binary_focal(y, label, gamma=0.0),
+        2 * losses.binary_focal(y, label, gamma=0.0, alpha=0.5),
+    )
+    hinges = losses.multiclass_hinge(pair, label), losses.hinge(y, sign)
+    return losses.binary_cross_entropy(y, label), others, hinges
 
 
 @given(numbers, st.sampled_from([-1, 1]))
 def test_binary_losses_agree(z, sign):
     with jax.enable_x64(True):
-        y, label = jnp.array([z]), (1 + sign) // 2
-        binary = losses.binary_cross_entropy(y, label)
-        pair = jnp.array([0.0, z])
-        for other in (
-            losses.logistic(y, sign),
-            losses.softmax_cross_entropy(pair, label),
-            losses.binary_focal(y, label, gamma=0.0),
-            2 * losses.binary_focal(y, label, gamma=0.0, alpha=0.5),
-        ):
+        binary, others, (multiclass, hinge) = of_two_classes(z, sign)
+        for other in others:
             np.testing.assert_allclose(other, binary, rtol=1e-12, atol=1e-13)
-        np.testing.assert_allclose(
-            losses.multiclass_hinge(pair, label), losses.hinge(y, sign), atol=1e-12
-        )
+        np.testing.assert_allclose(multiclass, hinge, atol=1e-12)
+
+
+@jax.jit
+def in_their_limits(y, t):
+    """Return pairs that agree, with their tolerance, and two values in order."""
+    absolute = losses.absolute_error(y, t)
+    pairs = (
+        (losses.huber(y, t, delta=100.0), losses.half_squared_error(y, t), 1e-9),
+        (losses.huber(y, t, delta=1e-9) / 1e-9, absolute, 1e-8),
+        (losses.quantile(y, t, level=0.5), absolute / 2, 1e-12),
+        (losses.mean_squared_error(y, t) * 4, losses.squared_error(y, t), 1e-9),
+        (losses.mean_absolute_error(y, t) * 4, absolute, 1e-9),
+    )
+    return pairs, losses.log_cosh(y, t), absolute
 
 
 @given(vectors, vectors)
 def test_losses_for_numbers_agree_in_their_limits(y, t):
     with jax.enable_x64(True):
-        y = jnp.asarray(y)
-        absolute = losses.absolute_error(y, t)
-        for other, expected, atol in (
-            (losses.huber(y, t, delta=100.0), losses.half_squared_error(y, t), 1e-9),
-            (losses.huber(y, t, delta=1e-9) / 1e-9, absolute, 1e-8),
-            (losses.quantile(y, t, level=0.5), absolute / 2, 1e-12),
-            (losses.mean_squared_error(y, t) * 4, losses.squared_error(y, t), 1e-9),
-            (losses.mean_absolute_error(y, t) * 4, absolute, 1e-9),
-        ):
+        pairs, log_cosh, absolute = in_their_limits(y, t)
+        for other, expected, atol in pairs:
             np.testing.assert_allclose(other, expected, atol=atol)
-        assert losses.log_cosh(y, t) <= absolute
+        assert log_cosh <= absolute
 
 
 @given(vectors.filter(lambda v: np.abs(v).max() > 0.1), st.floats(-30, 30))
@@ -267,13 +289,18 @@ def test_class_weights_multiply_the_loss_of_their_class_alone(x64):
 def test_options_may_be_traced(x64):
     z, y = jnp.array([1.0, -2.0, 0.5]), jnp.array(3.0)
     values = jnp.array([0.0, 0.3, 1.0])
-    mapped = jax.vmap(lambda e: losses.softmax_cross_entropy(z, 1, e))(values)
+
+    @jax.jit
+    @jax.vmap
+    def mapped(option):
+        smoothed = losses.softmax_cross_entropy(z, 1, option)
+        return smoothed, losses.quantile(y, 1.0, option), losses.huber(y, 1.0, option)
+
+    smoothed, quantile, huber = mapped(values)
     loop = [losses.softmax_cross_entropy(z, 1, float(e)) for e in values]
-    np.testing.assert_allclose(mapped, loop, rtol=1e-12)
-    mapped = jax.vmap(lambda e: losses.quantile(y, 1.0, e))(values)
-    np.testing.assert_allclose(mapped, [2.0, 1.4, 0.0], atol=1e-12)
-    mapped = jax.vmap(lambda d: losses.huber(y, 1.0, d))(values)
-    np.testing.assert_allclose(mapped, [0.0, 0.555, 1.5], atol=1e-12)
+    np.testing.assert_allclose(smoothed, loop, rtol=1e-12)
+    np.testing.assert_allclose(quantile, [2.0, 1.4, 0.0], atol=1e-12)
+    np.testing.assert_allclose(huber, [0.0, 0.555, 1.5], atol=1e-12)
 
 
 # Edges
@@ -282,26 +309,27 @@ def test_options_may_be_traced(x64):
 def test_large_logits_lose_no_digits():
     """In float32: what logsumexp(z) - z would lose at 10 000 is the whole loss."""
     z = jnp.array([1e4, 1e4 - 1.0, -1e4])
-    np.testing.assert_allclose(losses.softmax_cross_entropy(z, 0), 0.3132617, rtol=1e-6)
-    np.testing.assert_allclose(losses.softmax_cross_entropy(z, 1), 1.3132617, rtol=1e-6)
-    np.testing.assert_allclose(losses.softmax_cross_entropy(z, 2), 20000.313, rtol=1e-6)
-    small = losses.binary_cross_entropy(jnp.array([30.0]), 1)
+    cross_entropy = jax.jit(losses.softmax_cross_entropy)
+    np.testing.assert_allclose(cross_entropy(z, 0), 0.3132617, rtol=1e-6)
+    np.testing.assert_allclose(cross_entropy(z, 1), 1.3132617, rtol=1e-6)
+    np.testing.assert_allclose(cross_entropy(z, 2), 20000.313, rtol=1e-6)
+    small = jax.jit(losses.binary_cross_entropy)(jnp.array([30.0]), 1)
     np.testing.assert_allclose(small, np.exp(-30), rtol=1e-5)
-    np.testing.assert_allclose(losses.logistic(jnp.array(-1e4), 1), 1e4)
-    assert (
-        str(losses.softmax_cross_entropy(jnp.array([1e4, 0.0]), 0)) == "0.0"
-    )  # and not -0.0
-    d = jnp.array([1e-3])
-    np.testing.assert_allclose(losses.log_cosh(d, 0.0), 0.5e-6, rtol=1e-5)
-    np.testing.assert_allclose(losses.log_cosh(1e7 * d, 0.0), 1e4 - np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(losses.logistic)(jnp.array(-1e4), 1), 1e4)
+    assert str(cross_entropy(jnp.array([1e4, 0.0]), 0)) == "0.0"  # and not -0.0
+    log_cosh = jax.jit(losses.log_cosh)
+    np.testing.assert_allclose(log_cosh(jnp.array([1e-3]), 0.0), 0.5e-6, rtol=1e-5)
+    large = log_cosh(jnp.array([1e4]), 0.0)
+    np.testing.assert_allclose(large, 1e4 - np.log(2), rtol=1e-6)
 
 
 @pytest.mark.parametrize("labels", [0, np.array([0.5, 0.5, 0.0])])
 def test_logit_of_minus_infinity_is_a_class_that_cannot_be(labels, x64):
     z, possible = jnp.array([1.0, 2.0, -jnp.inf]), jnp.array([1.0, 2.0])
-    loss, grad = jax.value_and_grad(losses.softmax_cross_entropy)(z, labels)
+    both = jax.jit(jax.value_and_grad(losses.softmax_cross_entropy))
+    loss, grad = both(z, labels)
     fewer = labels if np.ndim(labels) == 0 else labels[:2]
-    expected, g = jax.value_and_grad(losses.softmax_cross_entropy)(possible, fewer)
+    expected, g = both(possible, fewer)
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
     np.testing.assert_allclose(grad, [*g, 0.0], rtol=1e-12)
     assert losses.softmax_cross_entropy(z, 2) == np.inf
@@ -309,8 +337,9 @@ def test_logit_of_minus_infinity_is_a_class_that_cannot_be(labels, x64):
 
 def test_cosine_distance_to_nothing_is_one():
     zero, y = jnp.zeros(3), jnp.array([1.0, 0.0, 0.0])
+    both = jax.jit(jax.value_and_grad(losses.cosine_distance))
     for a, b in ((zero, y), (y, zero), (zero, zero)):
-        value, grad = jax.value_and_grad(losses.cosine_distance)(a, b)
+        value, grad = both(a, b)
         assert value == 1
         assert np.isfinite(grad).all()
 
