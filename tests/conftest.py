@@ -24,7 +24,6 @@ OPTIMIZED = {
     f"test_{name}"
     for name in (
         "by_path",
-        "course_examples_1",
         "course_examples_2",
         "examples",
         "loss_scaling",
