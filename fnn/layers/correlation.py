@@ -22,9 +22,10 @@ def convolve(
     """Return Σₖ Σ_c K[k, c, f] x[stride · i + dilation · k, c], for one example.
 
     All forms compute the same. `"native"` is XLA's own convolution. On the CPU its
-    gradients are hopeless inside a loop, which those of `"ordered"` are not, and in groups.
-    There `"patches"` is one matrix product for each group, of all that the window meets,
-    and `"shifts"`, where groups are of one channel, a sum over the window's elements.
+    gradients are hopeless inside a loop, and in groups, which those of `"ordered"`, one
+    convolution for each group, are not. `"patches"` is one matrix product for each group,
+    of all that the window meets, and `"shifts"`, where groups are of one channel, a sum
+    over the window's elements.
     """
     form = form or fastest(kernel, groups)
     if form == "native":
@@ -45,8 +46,8 @@ def fastest(kernel: Array, groups: int) -> Form:
     """Return the form that trains fastest on the platform, by `benchmarks`."""
     if target() != "cpu":
         return "native"
-    if groups > 1:
-        return "shifts" if kernel.shape[-2] == 1 else "patches"
+    if groups > 1 and kernel.shape[-2] == 1:
+        return "shifts"
     # Of a window of one element x itself is the patches, which costs no memory.
     return "patches" if math.prod(kernel.shape[:-2]) == 1 else "ordered"
 
