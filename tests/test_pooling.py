@@ -25,9 +25,9 @@ KINDS = {
 def test_agrees_with_loops_for_all_options(kind, x64):
     """Sizes, strides and paddings, in one, two and three dimensions."""
     layer, reduce, fill = KINDS[kind]
-    for axes in (1, 2, 3):
+    for size in ((2,), (2, 2), (2, 3), (2, 3, 2)):
         options = list(itertools.product((1, 2, 3), ("valid", "same", 1)))
-        size = (2, 3, 2)[:axes]
+        axes = len(size)
         x = example((*(6, 7, 5)[:axes], 2), "float64")
         pools = [layer(size, stride=s, padding=p) for s, p in options]
         found = jax.jit(lambda x, pools=pools: [pool({}, x) for pool in pools])(x)
@@ -51,6 +51,13 @@ def pulled_back(layer, x):
     y, pull = jax.vjp(lambda x: layer({}, x), x)
     cotangent = jnp.arange(1.0, y.size + 1).reshape(y.shape)
     return pull(cotangent)[0], cotangent
+
+
+def test_gradient_of_a_mean_is_spread_over_its_window():
+    """Rows and columns that no window holds get none."""
+    gradient, cotangent = pulled_back(fnn.AvgPool((2, 2)), jnp.zeros((5, 7, 3)))
+    spread = np.kron(cotangent, np.full((2, 2, 1), 0.25))
+    np.testing.assert_array_equal(gradient, np.pad(spread, [(0, 1), (0, 1), (0, 0)]))
 
 
 @given(st.lists(st.integers(0, 2), min_size=9, max_size=9), st.integers(1, 3))

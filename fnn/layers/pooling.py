@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -135,7 +136,7 @@ class AvgPool(_WindowPool):
     def forward(self, params: Params, x: Array) -> Array:
         window, z = self._slide(x), x.astype(wide(x.dtype))
         ones = jnp.ones((*x.shape[:-1], 1), z.dtype)
-        total, count = (_fold(operator.add, window, a, 0.0) for a in (z, ones))
+        total, count = (_sum(window, a) for a in (z, ones))
         return (total / count).astype(x.dtype)
 
 
@@ -235,11 +236,19 @@ def _fold(
     """Combine the elements of each window, along one axis after the other.
 
     The last axis comes first, so that of equal elements the first in row-major order is
-    the left argument of `combine`. Slices and `where` train faster than `reduce_window`.
+    the left argument of `combine`. It mostly trains faster than `reduce_window`.
     """
     for axis in reversed(range(len(window.size))):
         x = functools.reduce(combine, window.along(axis).shifts(x, fill))
     return x
+
+
+def _sum(window: Window, x: Array) -> Array:
+    """Return the sum of each window, by what trains fastest, by `benchmarks`."""
+    if window.stride != window.size or math.prod(window.size) > 4:
+        return _fold(operator.add, window, x, 0.0)
+    size, margins = (*window.size, 1), (*window.margins, (0, 0))
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, size, size, margins)
 
 
 def _larger(a: Array, b: Array) -> Array:
