@@ -38,8 +38,9 @@ def as_dtype(x: Any, dtype: Any) -> Any:
 
 def as_number(x: Any, dtype: Any) -> Any:
     """Return what is combined with arrays of a dtype: a float itself, traced the sooner."""
-    plain = type(x) is float and jnp.issubdtype(dtype, jnp.inexact)
-    return x if plain else jnp.asarray(x, dtype)
+    if type(x) is float and jnp.issubdtype(dtype, jnp.inexact):
+        return x
+    return as_dtype(x, dtype) if isinstance(x, jax.Array) else jnp.asarray(x, dtype)
 
 
 class GradientTransformation(Protocol):

@@ -165,3 +165,39 @@ def test_zero_initialization_never_breaks_symmetry():
     )  # fmt: skip
     kernel = params["dense_0"]["kernel"]
     np.testing.assert_array_equal(kernel, jnp.broadcast_to(kernel[:, :1], kernel.shape))
+
+
+class Draws(fnn.Layer):
+    def apply(self, params, state, x, *, key=None, train=False):
+        return x + jax.random.normal(key, x.shape), state
+
+
+class DrawsBetween(fnn.Sequential):
+    def apply(self, params, state, x, *, key=None, train=False):
+        x = x + jax.random.normal(key, x.shape)
+        return super().apply(params, state, x, key=key, train=train)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        fnn.Sequential(fnn.Residual(fnn.Sequential(fnn.Parallel(Draws(), merge=sum)))),
+        fnn.Sequential(fnn.Residual(DrawsBetween((jnp.tanh,)))),
+        fnn.Repeat(fnn.Residual(Draws()), 2),
+        fnn.Sequential(fnn.Dropout(0.5)),
+    ],
+)
+def test_what_draws_gets_a_key_however_deep_it_is(model):
+    x = jnp.ones((2, 3))
+    y, _ = fnn.batched(model).apply({}, {}, x, key=jax.random.key(0), train=True)
+    other, _ = fnn.batched(model).apply({}, {}, x, key=jax.random.key(1), train=True)
+    assert (y[0] != y[1]).any()
+    assert (y != other).any()
+
+
+def test_no_key_is_made_for_what_can_not_draw():
+    block = fnn.Residual(fnn.Sequential(fnn.Dense(3), jax.nn.relu))
+    model = fnn.batched(fnn.Sequential(block, fnn.Repeat(block, 2)))
+    params, state = model.init(jax.random.key(0), x := jnp.ones((2, 3)))
+    apply = jax.make_jaxpr(lambda key: model.apply(params, state, x, key=key, train=True))
+    assert "random" not in str(apply(jax.random.key(1)))

@@ -1,17 +1,20 @@
 """The protocol of a layer, and how a combinator runs the layers that it holds."""
 
+import functools
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 
 from fnn import checks
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import Value, show
+
+Apply = TypeVar("Apply", bound=Callable[..., Any])
 
 
 def _snake_case(name: str) -> str:
@@ -108,7 +111,15 @@ class Function(Layer):
     function: Callable[[PyTree], PyTree]
 
     def forward(self, params: Params, x: PyTree) -> PyTree:
+        if isinstance(self.function, jax.custom_jvp):
+            return _differentiated(self.function, x)
         return self.function(x)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _differentiated(function: Callable[[PyTree], PyTree], x: PyTree) -> PyTree:
+    """Call what has a rule for its derivative, as `relu` has: to trace that takes long."""
+    return function(x)
 
 
 class Wrapper(Layer):
@@ -217,13 +228,26 @@ def apply_child(
     """
     with _located(name, layer, x):
         own_params, own_state = _entry(params, name), _entry(state, name)
-        pure = type(layer).apply is Layer.apply
-        own_key = None if key is None or pure else _child_key(key, name)
+        own_key = _child_key(key, name) if key is not None and takes_key(layer) else None
         y, new = layer.apply(own_params, own_state, x, key=own_key, train=train)
         if observe := _OBSERVER.get():
             seen = observe(_PATH.get(), layer, own_params, own_state, x, y)
             y = y if seen is None else seen
     return y, {name: new} if new else {}
+
+
+def hands_key_on(apply: Apply) -> Apply:
+    """Mark an `apply` that uses its key for the layer's `children` alone."""
+    _HANDING_ON.add(apply)
+    return apply
+
+
+def takes_key(layer: Any) -> bool:
+    """Return whether a layer may draw; one that can't is spared a key."""
+    apply = type(layer).apply
+    if apply in _HANDING_ON:
+        return any(map(takes_key, layer.children.values()))
+    return apply is not Layer.apply
 
 
 @contextmanager
@@ -250,6 +274,7 @@ class _NoState(dict[str, Any]):
 
 
 _NO_STATE = _NoState()
+_HANDING_ON: set[Callable[..., Any]] = set()
 jax.tree_util.register_pytree_node(_NoState, lambda _: ((), None), lambda *_: _NO_STATE)
 _PATH: ContextVar[tuple[str, ...]] = ContextVar("path", default=())
 _OBSERVER: ContextVar[Callable[..., Any] | None] = ContextVar("observer", default=None)

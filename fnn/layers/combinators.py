@@ -12,9 +12,11 @@ from fnn.layers.base import (
     Layer,
     apply_child,
     as_layer,
+    hands_key_on,
     init_child,
     kind_of,
     spec,
+    takes_key,
 )
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import show
@@ -100,6 +102,7 @@ class Sequential(_Composite):
             x = init_child(name, layer, key, x, params, state)
         return params, state
 
+    @hands_key_on
     def apply(
         self,
         params: Params,
@@ -152,6 +155,7 @@ class Parallel(_Composite):
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         return _init_each(self.children, key, x)
 
+    @hands_key_on
     def apply(
         self,
         params: Params,
@@ -209,6 +213,7 @@ class Residual(Layer):
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         return _init_each(self.children, key, x)
 
+    @hands_key_on
     def apply(
         self,
         params: Params,
@@ -271,11 +276,10 @@ class Batched(Layer):
         train: bool = False,
     ) -> tuple[PyTree, State]:
         size = checks.leading_length(x, "x of a batched model")
+        layer = as_layer(self.layer, "layer")
         if key is not None:
             checks.typed_key(key, "a batched model")
-            key = jax.random.split(key, size)
-
-        layer = as_layer(self.layer, "layer")
+            key = jax.random.split(key, size) if takes_key(layer) else None
 
         def one(x: PyTree, key: Key | None) -> tuple[PyTree, State]:
             return layer.apply(params, state, x, key=key, train=train)

@@ -1,5 +1,6 @@
 """Layers that are linear maps, or only arrange their input."""
 
+import functools
 import math
 
 import jax
@@ -176,6 +177,12 @@ def affine(owner: str, x: Array, kernel: Array, bias: Array | None) -> Array:
     checks.floating(owner, x)
     if jnp.shape(x)[-1:] != kernel.shape[:1]:
         raise ValueError(_mismatch(owner, x, kernel))
+    return _affine(x, kernel, bias)
+
+
+# Traced once for all layers that are alike.
+@functools.partial(jax.jit, inline=True)
+def _affine(x: Array, kernel: Array, bias: Array | None) -> Array:
     y = x @ kernel
     return y if bias is None else y + jnp.expand_dims(bias, tuple(range(y.ndim - 1)))
 

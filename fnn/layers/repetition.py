@@ -3,7 +3,7 @@
 import jax
 
 from fnn import checks
-from fnn.layers.base import Layer, apply_child, as_layer, init_child, spec
+from fnn.layers.base import Layer, apply_child, as_layer, init_child, spec, takes_key
 from fnn.layers.combinators import LayerLike
 from fnn.types import Key, Params, PyTree, State
 
@@ -71,7 +71,8 @@ class Repeat(Layer):
     ) -> tuple[PyTree, State]:
         keys = None
         if key is not None:
-            keys = jax.random.split(checks.typed_key(key, "Repeat"), self.times)
+            checks.typed_key(key, "Repeat")
+            keys = jax.random.split(key, self.times) if takes_key(self._layer) else None
 
         def apply_copy(
             x: PyTree, own: tuple[Params, State, Key | None]

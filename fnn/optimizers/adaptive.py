@@ -1,5 +1,6 @@
 """Optimizers that scale each parameter's step by the gradients that it has seen."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -203,5 +204,10 @@ class Adadelta(Optimizer):
 def ratio(numerator: PyTree, squares: PyTree, eps: float) -> PyTree:
     """Return numerator / (√squares + ε)."""
     return jax.tree.map(
-        lambda x, r: x / (r + as_number(eps, r.dtype)), numerator, root(squares)
+        lambda x, s: _ratio(x, s, as_number(eps, s.dtype)), numerator, squares
     )
+
+
+@functools.partial(jax.jit, inline=True)
+def _ratio(numerator: Array, squares: Array, eps: Array) -> Array:
+    return numerator / (root(squares) + eps)

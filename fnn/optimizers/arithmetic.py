@@ -5,6 +5,7 @@ parameters of 16 bits, in which ε would be 0 and a slow average could not move.
 themselves have the dtypes of the gradients.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.optimizers.base import LearningRate
 from fnn.schedules.base import rate_at
-from fnn.types import Array, PyTree, as_dtype, wide
+from fnn.types import Array, PyTree, as_dtype, as_number, wide
 
 
 def start(learning_rate: LearningRate) -> tuple[Array, Array]:
@@ -50,7 +51,17 @@ def narrow(updates: PyTree, grads: PyTree) -> PyTree:
 
 def moving_average(decay: float, average: PyTree, new: PyTree) -> PyTree:
     """Return decay · average + (1 - decay) · new."""
-    return tree.add(tree.scale(decay, average), tree.scale(1 - decay, new))
+
+    def of_leaf(a: Array, n: Array) -> Array:
+        return _average(as_number(decay, a.dtype), as_number(1 - decay, a.dtype), a, n)
+
+    return jax.tree.map(of_leaf, average, new)
+
+
+# Traced once for all leaves that are alike, as what else is done with each.
+@functools.partial(jax.jit, inline=True)
+def _average(decay: Array, rest: Array, average: Array, new: Array) -> Array:
+    return decay * average + rest * new
 
 
 def bias_correction(decay: float | Array, step: Array) -> Array:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.optimizers.adaptive import ratio
 from fnn.optimizers.arithmetic import advance, narrow, norm, start, wide_zeros, widen
 from fnn.optimizers.base import (
     LearningRate,
@@ -73,7 +72,7 @@ class LAMB(MomentOptimizer):
     ) -> tuple[PyTree, AdamState]:
         params = needed(params, "LAMB")
         state = self._next(grads, state)
-        direction = ratio(*self._corrected(state), self.eps)
+        direction = self._direction(state)
         direction = decayed(direction, params, self.weight_decay, self.on, "LAMB")
         trusted = jax.tree.map(_as_long_as, direction, widen(params))
         return narrow(tree.scale(-state.learning_rate, trusted), grads), state

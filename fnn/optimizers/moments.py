@@ -6,6 +6,7 @@ In all of them the steps t count from 1, the averages m and v start from 0, and
     v ← β₂ v + (1 - β₂) g²      v̂ = v / (1 - β₂ᵗ)
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from fnn.optimizers.arithmetic import (
     check_decay,
     moving_average,
     narrow,
+    root,
     start,
     wide_zeros,
     widen,
@@ -27,7 +29,7 @@ from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate
 from fnn.optimizers.selection import as_pattern
 from fnn.optimizers.weight_decay import decayed
 from fnn.tree import Pattern
-from fnn.types import Array, Params, PyTree
+from fnn.types import Array, Params, PyTree, as_number
 
 
 class AdamState(NamedTuple):
@@ -69,12 +71,29 @@ class MomentOptimizer(Optimizer):
         v = moving_average(self.b2, state.second_moment, jax.tree.map(jnp.square, g))
         return AdamState(step, rate, m, v)
 
+    def _direction(self, state: AdamState) -> PyTree:
+        """Return m̂ / (√v̂ + ε)."""
+        a = 1 / bias_correction(self.b1, state.step)
+        c = 1 / bias_correction(self.b2, state.step)
+
+        def of_leaf(m: Array, v: Array) -> Array:
+            factors = [as_number(number, v.dtype) for number in (a, c, self.eps)]
+            return _adam(m, v, *factors)
+
+        return jax.tree.map(of_leaf, state.first_moment, state.second_moment)
+
     def _corrected(self, state: AdamState) -> tuple[PyTree, PyTree]:
         """Return m̂ and v̂."""
         _, _, m, v = state
         m_hat = tree.scale(1 / bias_correction(self.b1, state.step), m)
         v_hat = tree.scale(1 / bias_correction(self.b2, state.step), v)
         return m_hat, v_hat
+
+
+# Traced once for all leaves that are alike.
+@functools.partial(jax.jit, inline=True)
+def _adam(m: Array, v: Array, a: Array, c: Array, eps: Array) -> Array:
+    return a * m / (root(c * v) + eps)
 
 
 class Adam(MomentOptimizer):
@@ -108,7 +127,7 @@ class Adam(MomentOptimizer):
         self, grads: PyTree, state: AdamState, params: Params | None = None
     ) -> tuple[PyTree, AdamState]:
         state = self._next(grads, state)
-        direction = ratio(*self._corrected(state), self.eps)
+        direction = self._direction(state)
         return narrow(tree.scale(-state.learning_rate, direction), grads), state
 
 
@@ -154,7 +173,7 @@ class AdamW(MomentOptimizer):
         self, grads: PyTree, state: AdamState, params: Params | None = None
     ) -> tuple[PyTree, AdamState]:
         state = self._next(grads, state)
-        direction = ratio(*self._corrected(state), self.eps)
+        direction = self._direction(state)
         direction = decayed(direction, params, self.weight_decay, self.on, "AdamW")
         return narrow(tree.scale(-state.learning_rate, direction), grads), state
 
