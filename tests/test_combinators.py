@@ -188,7 +188,7 @@ class DrawsBetween(fnn.Sequential):
     ],
 )
 def test_what_draws_gets_a_key_however_deep_it_is(model):
-    x = jnp.ones((2, 3))
+    x = jnp.ones((2, 64))
     y, _ = fnn.batched(model).apply({}, {}, x, key=jax.random.key(0), train=True)
     other, _ = fnn.batched(model).apply({}, {}, x, key=jax.random.key(1), train=True)
     assert (y[0] != y[1]).any()

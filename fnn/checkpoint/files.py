@@ -158,8 +158,8 @@ def read(
     _check_expected(reader, expected)
     generators = _generators(reader)
     if template is None:
-        arrays = reader.read(reader.entries)
-        return _nest({name: wrap(arrays[name], generators.get(name)) for name in arrays})
+        with reader.reading(reader.entries) as arrays:
+            return _nest({n: wrap(array, generators.get(n)) for n, array in arrays.items()})
     leaves = by_path(template)
     wanted = {path: describe_leaf(path, leaf) for path, leaf in leaves.items()}
     if partial is not None:
@@ -167,14 +167,14 @@ def read(
         wanted = {path: text for path, text in wanted.items() if chosen[path]}
     stored = {p: _stored(entry, generators.get(p)) for p, entry in reader.entries.items()}
     check_fit(reader.path, stored, wanted, exactly=partial is None)
-    arrays = reader.read(wanted)
 
     def restored(path: str, leaf: Any) -> Any:
         if path not in wanted:
             return leaf
         return restore_leaf(leaf, arrays[path], generators.get(path))
 
-    return map_with_path(restored, template)
+    with reader.reading(wanted) as arrays:
+        return map_with_path(restored, template)
 
 
 def encode_metadata(metadata: Mapping[Any, Any]) -> dict[str, str]:

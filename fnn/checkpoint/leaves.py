@@ -69,7 +69,7 @@ def restore_leaf(leaf: Any, array: NDArray, generator: str | None) -> Any:
     """Return stored values as a leaf of a template is: in NumPy, or on its devices."""
     if isinstance(leaf, np.ndarray | np.generic):
         return array
-    value = wrap(jnp.array(array), generator)
+    value = wrap(jax.device_put(array), generator)
     sharding = getattr(leaf, "sharding", None)
     # What was committed to no device may be used beside arrays on any.
     floating = isinstance(leaf, jax.Array) and not leaf.committed

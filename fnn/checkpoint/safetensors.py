@@ -19,6 +19,7 @@ import math
 import os
 import struct
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -108,24 +109,33 @@ class Reader:
         self.entries = dict(sorted(entries.items(), key=lambda item: item[1][2:]))
         _check_offsets(self.entries, size - len(head))
 
-    def read(self, names: Collection[str]) -> dict[str, NDArray]:
-        """Return the arrays of these names; can be called once."""
-        digest = hashlib.sha256()
-        arrays = {}
-        for name, entry in self.entries.items():
-            array = np.empty(entry.shape, entry.dtype)
-            content = _bytes_of(array)
-            if self._file.readinto(content) != content.nbytes:
-                raise CorruptedError(f"it ends within {name!r}")
-            if self._verify:
-                digest.update(content)
-            elif entry.dtype == bool and array.view(np.uint8).max(initial=0) > 1:
-                raise CorruptedError(f"{name!r} has booleans that are neither 0 nor 1")
-            if name in names:
-                arrays[name] = array
-        if self._verify and digest.hexdigest() != self.metadata.get(DATA_DIGEST):
-            raise CorruptedError("the arrays do not have the digest that the header names")
-        return arrays
+    @contextmanager
+    def reading(self, names: Collection[str]) -> Iterator[dict[str, NDArray]]:
+        """Give the arrays of these names, once; they are verified when the context ends.
+
+        Their digest, which takes the longest, is made in a thread meanwhile.
+        """
+        digest, arrays = hashlib.sha256(), {}
+        with ThreadPoolExecutor(1, "fnn-digest") as thread:
+            for name, entry in self.entries.items():
+                array = np.empty(entry.shape, entry.dtype)
+                content = _bytes_of(array)
+                if self._file.readinto(content) != content.nbytes:
+                    raise CorruptedError(f"it ends within {name!r}")
+                if self._verify:
+                    thread.submit(digest.update, content)
+                elif entry.dtype == bool and array.view(np.uint8).max(initial=0) > 1:
+                    raise CorruptedError(f"{name!r} has booleans that are neither 0 nor 1")
+                if name in names:
+                    arrays[name] = array
+            try:
+                yield arrays
+            finally:
+                thread.shutdown()
+                if self._verify and digest.hexdigest() != self.metadata.get(DATA_DIGEST):
+                    raise CorruptedError(
+                        "the arrays do not have the digest that the header names"
+                    )
 
 
 @contextmanager
