@@ -1,9 +1,19 @@
 """One layer, many times."""
 
+import functools
+
 import jax
 
 from fnn import checks
-from fnn.layers.base import Layer, apply_child, as_layer, init_child, spec, takes_key
+from fnn.layers.base import (
+    Layer,
+    apply_child,
+    as_layer,
+    hands_key_on,
+    init_child,
+    spec,
+    takes_key,
+)
 from fnn.layers.combinators import LayerLike
 from fnn.types import Key, Params, PyTree, State
 
@@ -47,6 +57,11 @@ class Repeat(Layer):
         as_layer(self.layer, "layer of Repeat")
         self._set(times=checks.positive_integer("times", self.times))
 
+    @functools.cached_property
+    def children(self) -> dict[str, Layer]:
+        """The layer, of which the copies are made, by name."""
+        return {"layer": as_layer(self.layer, "layer of Repeat")}
+
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         checks.typed_key(key, "Repeat.init")
         x = spec(x)
@@ -54,12 +69,13 @@ class Repeat(Layer):
         def init_copy(key: Key) -> tuple[Params, State]:
             params: Params = {}
             state: State = {}
-            y = init_child("layer", self._layer, key, x, params, state)
+            y = init_child("layer", self.children["layer"], key, x, params, state)
             _check_like(x, y)
             return params, state
 
         return jax.vmap(init_copy)(jax.random.split(key, self.times))
 
+    @hands_key_on
     def apply(
         self,
         params: Params,
@@ -72,23 +88,19 @@ class Repeat(Layer):
         keys = None
         if key is not None:
             checks.typed_key(key, "Repeat")
-            keys = jax.random.split(key, self.times) if takes_key(self._layer) else None
+            keys = jax.random.split(key, self.times) if takes_key(self) else None
 
         def apply_copy(
             x: PyTree, own: tuple[Params, State, Key | None]
         ) -> tuple[PyTree, State]:
             params, state, key = own
             y, new = apply_child(
-                "layer", self._layer, params, state, x, key=key, train=train
+                "layer", self.children["layer"], params, state, x, key=key, train=train
             )
             _check_like(x, y)
             return y, new
 
         return jax.lax.scan(apply_copy, x, (params, state, keys), length=self.times)
-
-    @property
-    def _layer(self) -> Layer:
-        return as_layer(self.layer, "layer of Repeat")
 
 
 def _check_like(x: PyTree, y: PyTree) -> None:
