@@ -28,9 +28,14 @@ def one_by_one(loss, params, batch):
     return [compiled_gradient(loss)(params, *example) for example in examples]
 
 
+@functools.cache
+def compiled_loss_and_gradient(loss):
+    return jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)
+
+
 def loop(loss, params, batch):
     """Return the losses, and the gradients as trees with a leading axis, one by one."""
-    gradient = jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)
+    gradient = compiled_loss_and_gradient(loss)
     examples = zip(*map(on_host, batch), strict=True)
     results = [gradient(params, *example) for example in examples]
     losses, grads = zip(*results, strict=True)
@@ -51,7 +56,12 @@ def answers(g, weights, v):
         "gram of two": g.gram(g.take(jnp.array([2, 0]))),
         "second_moment": second,
         "variance": variance,
-        "signal_to_noise": jax.tree.map(where_noisy, g.signal_to_noise(), second, variance),
+        "signal_to_noise": jax.tree.map(
+            lambda ratio, *moments: jnp.where(noisy(*moments), ratio, 0),
+            g.signal_to_noise(),
+            second,
+            variance,
+        ),
         "materialize": g.materialize(),
         "some": g.materialize(jnp.array([2, 1, 2])),
     }
@@ -61,9 +71,9 @@ def flat(grads):
     return np.concatenate([g.reshape(g.shape[0], -1) for g in jax.tree.leaves(grads)], 1)
 
 
-def where_noisy(ratio, second, variance):
-    """Return the ratio where neither number is what rounding leaves of 0."""
-    return jnp.where((variance > 1e-4 * second) & (second > 1e-24), ratio, 0)
+def noisy(second, variance):
+    """Return where neither number is what rounding leaves of 0."""
+    return (variance > 1e-4 * second) & (second > 1e-24)
 
 
 def expected(losses, grads, weights, v):
@@ -74,7 +84,7 @@ def expected(losses, grads, weights, v):
     def signal_to_noise(g):
         variance, second = g.var(0), (g**2).mean(0)
         ratio = np.abs(g.mean(0)) / np.sqrt(np.where(variance > 0, variance, 1))
-        return where_noisy(ratio, second, variance)
+        return np.where(noisy(second, variance), ratio, 0)
 
     return {
         "losses": losses,
