@@ -55,6 +55,29 @@ for x, y in zip(*map(jax.tree.leaves, (squares(params, *batch),
                                        compiled(params_everywhere, *spread)))):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
 
+def convolved(kernel, x, shift):
+    y = jax.lax.conv_general_dilated(x[None] + shift, kernel, (1, 1), "SAME",
+                                     dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jnp.sum(jnp.tanh(y))
+
+# A gradient that is formed for all examples, of copies of one on each device at a time.
+kernel = jax.random.normal(keys[0], (3, 3, 12, 12))
+images = jax.random.normal(keys[1], (16, 12, 12, 12)), jnp.arange(16.0)
+spread_images = jax.device_put(images, jax.NamedSharding(mesh, jax.P("data")))
+budget = images[0].shape[0] * kernel.nbytes
+clip_images = per_example.clipped_gradient(convolved, 1.0, memory_budget=budget)
+with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    compiled = jax.jit(clip_images).lower(kernel, *spread_images).compile()
+assert set(re.findall(kinds, compiled.as_text())) == {"all-reduce"}
+assert " while(" in compiled.as_text()
+each = np.array(jax.jit(jax.vmap(jax.grad(convolved), (None, 0, 0)))(kernel, *images))
+norms = np.sqrt(np.sum(each**2, (1, 2, 3, 4)))
+everywhere = jax.device_put(kernel, jax.NamedSharding(mesh, jax.P()))
+clipped = compiled(everywhere, *spread_images)
+np.testing.assert_allclose(clipped.norms, norms, rtol=1e-4)
+total = np.tensordot(np.minimum(1 / norms, 1), each, 1)
+np.testing.assert_allclose(clipped.gradient, total, rtol=1e-4, atol=1e-5)
+
 whole = per_example.gradients(loss)(params, *batch).norms(per_leaf=True)
 P = jax.P
 
