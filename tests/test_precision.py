@@ -65,6 +65,11 @@ def test_integers_go_in_as_they_are():
     assert model.inner(params, tokens).shape == y.shape
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def trained(model, params, state, x):
+    return model.apply(params, state, x, key=key(1), train=True)[0]
+
+
 @pytest.mark.parametrize("wrap", [fnn.MixedPrecision, fnn.Remat])
 def test_wrapping_renames_nothing_and_draws_the_same(wrap):
     x = example((4,))
@@ -74,15 +79,9 @@ def test_wrapping_renames_nothing_and_draws_the_same(wrap):
     chex.assert_trees_all_equal(initialized(inside, x), plain)
     relu = fnn.Sequential(fnn.Dense(4), wrap(jax.nn.relu))
     assert [row.path for row in fnn.summary(relu, x).rows] == ["dense_0", "relu_0"]
-    params, state = plain
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def trained(model):
-        return model.apply(params, state, x, key=key(1), train=True)[0]
-
-    y = trained(MODEL)
+    y = trained(MODEL, *plain, x)
     for model in (wrap(MODEL), inside):
-        again = trained(model)
+        again = trained(model, *plain, x)
         # Another mask would change whole entries.
         np.testing.assert_allclose(again, y, rtol=0.03, atol=0.03)
 
