@@ -82,7 +82,6 @@ def test_shortcuts_help_depth(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "epochs", "accuracy"), [("mlp", 3, 0.98), ("lenet", 2, 0.985)]
 )
