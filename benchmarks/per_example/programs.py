@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import fnn
 from benchmarks import compiling
 from benchmarks.per_example import draws
 from benchmarks.per_example.networks import NETWORKS, Problem
@@ -72,7 +73,8 @@ def of_clipped(grads: Any) -> Sequence[float | None]:
 def compiled(function: Callable[..., Any], given: Problem, proof: Proof) -> Program:
     """Compile `function(params, inputs, labels)`, and run it once."""
     arguments = given.params, *given.batch
-    program, figures = compiling.compiled(lambda: jax.jit(function).lower(*arguments))
+    jitted = jax.jit(function, compiler_options=fnn.compiler_options())
+    program, figures = compiling.compiled(lambda: jitted.lower(*arguments))
     if analysis := program.memory_analysis():
         figures["temporaries, MiB"] = analysis.temp_size_in_bytes / 2**20
 
