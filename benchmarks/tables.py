@@ -92,7 +92,8 @@ def section(suite: Suite, about: Mapping[str, Any], rows: Sequence[Row]) -> list
             [rival for rival in rivals if rival in having],
         )
     if suite.summary is not None:
-        lines += [*suite.summary(about, rows), ""]
+        ordered = [row for case in cases for row in _of(rows, case).values()]
+        lines += [*suite.summary(about, ordered), ""]
     return lines
 
 

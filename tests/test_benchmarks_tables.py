@@ -72,7 +72,9 @@ def test_numbers_have_three_digits():
 def test_a_section_by_hand():
     suite = suite_of(
         ["fnn", "other", "unused"],
-        summary=lambda about, rows: [f"{about['cores']} cores, {len(rows)} rows."],
+        summary=lambda about, rows: [
+            f"{about['cores']} cores: {', '.join(row.case for row in rows)}."
+        ],
     )
     rows = [
         row("fnn", [1e-3, 2e-3, 3e-3], case="b", figures={"compile, s": 0.5}),
@@ -99,7 +101,7 @@ def test_a_section_by_hand():
         "| a |  |  |",
         "| b | 0.5 | 0.25 (0.50) |",
         "",
-        "2 cores, 4 rows.",
+        "2 cores: a, a, b, b.",
         "",
     ]
 
