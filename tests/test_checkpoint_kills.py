@@ -1,8 +1,9 @@
 """A writer that is killed at any moment leaves a folder that can be gone on from."""
 
-import os
+import collections
+import contextlib
+import itertools
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,10 +17,11 @@ from fnn.checkpoint import Checkpointer
 KILLS = 60
 SIZES = (1, 1_000, 200_000)
 
-# Forks a writer for each line that it reads: JAX is imported once, but never started, so
-# that the fork is safe. A writer goes on from the newest checkpoint.
+AHEAD = 3  # writers that are importing JAX while another one writes
+
+# Begins with the line that it is sent, and goes on from the newest checkpoint.
 PROGRAM = f"""
-import os, signal, sys, warnings
+import sys, warnings
 warnings.simplefilter("ignore")
 import numpy as np
 from fnn.checkpoint import Checkpointer
@@ -27,42 +29,55 @@ from fnn.checkpoint import Checkpointer
 def tree(step):
     return {{str(n): np.full(n, float(step)) for n in {SIZES}}}
 
-def write(checkpointer):
-    step = 0 if checkpointer.latest() is None else checkpointer.restore(tree(0)).step
-    with checkpointer.open() as writer:
-        print(os.getpid(), flush=True)
-        while True:
-            step += 1
-            writer.save(step, tree(step), metrics={{"loss": -step % 7}})
-
 checkpointer = Checkpointer(
     sys.argv[1], keep=2, best=("loss", "min"), asynchronous=sys.argv[2] == "True"
 )
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for line in sys.stdin:
-    if not os.fork():
-        write(checkpointer)
+sys.stdin.readline()
+step = 0 if checkpointer.latest() is None else checkpointer.restore(tree(0)).step
+with checkpointer.open() as writer:
+    print("begun", flush=True)
+    while True:
+        step += 1
+        writer.save(step, tree(step), metrics={{"loss": -step % 7}})
 """
 
 
+@contextlib.contextmanager
+def writers(command):
+    """Give processes that are about to write, and end those that are left."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with contextlib.ExitStack() as stack:
+
+        def start():
+            process = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
+            stack.callback(process.kill)
+            return process
+
+        ahead = collections.deque(start() for _ in range(AHEAD))
+
+        def started():
+            while True:
+                ahead.append(start())
+                yield ahead.popleft()
+
+        yield started()
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path, asynchronous, capsys):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(asynchronous)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     checkpointer = Checkpointer(tmp_path)
     template = {str(n): np.zeros(n) for n in SIZES}
     moments = random.Random(0)
     newest, halves = 0, 0
-    with subprocess.Popen(command, text=True, **pipes) as parent:
-        for _ in range(KILLS):
-            print(file=parent.stdin, flush=True)
-            child = int(parent.stdout.readline())
-            time.sleep(moments.uniform(0, 0.03))
-            os.kill(child, signal.SIGKILL)
-            while os.path.exists(f"/proc/{child}"):
-                time.sleep(0.001)
+    with writers(command) as processes:
+        for process in itertools.islice(processes, KILLS):
+            print(file=process.stdin, flush=True)
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(moments.uniform(0, 0.1))
+            process.kill()
+            process.wait()
             halves += bool(list(tmp_path.glob(".*.tmp")))
             if not checkpointer.steps():
                 continue
@@ -72,7 +87,6 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path, asynchronous, c
             newest = restored.step
             for leaf in restored.tree.values():
                 np.testing.assert_array_equal(leaf, np.full_like(leaf, newest))
-        parent.stdin.close()
     with capsys.disabled():
         sys.stdout.write(f"{KILLS} kills, {halves} within a write; step {newest}\n")
     assert halves
