@@ -20,7 +20,6 @@ from fnn.optimizers.arithmetic import (
     check_decay,
     moving_average,
     narrow,
-    root,
     start,
     wide_zeros,
     widen,
@@ -76,9 +75,8 @@ class MomentOptimizer(Optimizer):
         a = 1 / bias_correction(self.b1, state.step)
         c = 1 / bias_correction(self.b2, state.step)
 
-        def of_leaf(m: Array, v: Array) -> Array:
-            factors = [as_number(number, v.dtype) for number in (a, c, self.eps)]
-            return _adam(m, v, *factors)
+        def of_leaf(m: Array, v: Array) -> PyTree:
+            return _adam(m, v, as_number(a, v.dtype), as_number(c, v.dtype), self.eps)
 
         return jax.tree.map(of_leaf, state.first_moment, state.second_moment)
 
@@ -92,8 +90,8 @@ class MomentOptimizer(Optimizer):
 
 # Traced once for all leaves that are alike.
 @functools.partial(jax.jit, inline=True)
-def _adam(m: Array, v: Array, a: Array, c: Array, eps: Array) -> Array:
-    return a * m / (root(c * v) + eps)
+def _adam(m: Array, v: Array, a: Array, c: Array, eps: float) -> PyTree:
+    return ratio(a * m, c * v, eps)
 
 
 class Adam(MomentOptimizer):
