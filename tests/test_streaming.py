@@ -1,9 +1,11 @@
 """Data that does not fit: streamed arrays, loaders, and the thread that reads ahead."""
 
 import gc
+import mmap
 import threading
 import time
 import traceback
+from pathlib import Path
 
 import chex
 import jax
@@ -13,10 +15,11 @@ import pytest
 
 import fnn
 from fnn import losses, metrics, optimizers
-from fnn.data import Streamed, prefetched
+from fnn.data import Streamed, prefetched, streaming
 from fnn.data.streaming import Memory
 from fnn.training import validation
 
+STATM = Path("/proc/self/statm")  # sizes of this process, in pages
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(53, 4)).astype("float32")
@@ -210,6 +213,43 @@ def test_memory_is_used_again_once_nothing_refers_to_it():
     assert filled(4).ctypes.data == address
     assert [other.mean() for other in others] == [2, 3]
     assert memory.empty((2, 5), dtype).ctypes.data != address
+
+
+def test_evaluating_again_takes_no_more_memory(monkeypatch):
+    asked = []
+    fresh = streaming._fresh
+    monkeypatch.setattr(streaming, "_fresh", lambda n: asked.append(n) or fresh(n))
+    monkeypatch.setattr(validation, "BYTES_PER_CHUNK", 400)
+    examples = validation.held_out(Streamed(X, Y), "validation")
+    asked.clear()
+    for _ in range(2):
+        chunks = list(examples.chunks())
+        assert len(asked) == len(chunks) * 2 > 2
+        del chunks
+        gc.collect()
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="only Linux tells what is resident")
+def test_memory_of_threads_that_ended_goes_back_to_the_system():
+    """An allocator keeps some of it for threads to come."""
+
+    def resident():
+        return int(STATM.read_text().split()[1]) * mmap.PAGESIZE
+
+    def fill(memory):
+        for _ in range(8):
+            array = memory.empty((2**22,), np.dtype("uint8"))
+            array[...] = 1
+            yield array
+
+    before = resident()
+    for _ in range(2):
+        with prefetched(fill(Memory())) as arrays:
+            held = list(arrays)
+        assert resident() - before > 2**24
+        del held
+    gc.collect()
+    assert resident() - before < 2**23
 
 
 def test_streamed_refuses_what_is_not_alike():

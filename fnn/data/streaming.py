@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import mmap
 import queue
 import threading
 import weakref
@@ -17,7 +18,6 @@ from fnn import checks
 from fnn.types import Array, NDArray, PyTree
 
 T = TypeVar("T")
-CACHE_LINE = 64
 PATIENCE = 0.05  # seconds after which a waiting reader looks whether it is still needed
 
 
@@ -72,20 +72,22 @@ class Memory:
     """Memory of the host for arrays, used again once nothing refers to them.
 
     Fresh memory would have to be cleared by the system, page by page, which takes as long
-    as to copy into it. On the CPU JAX keeps what begins at a cache line as its own, without
-    another copy, and refers to it for as long.
+    as to copy into it. On the CPU JAX keeps what begins at a cache line, as pages do, as
+    its own, without another copy, and refers to it for as long.
+
+    The system itself gives it, and has it back with the last array. An allocator would
+    keep what threads that have ended asked for, and give new threads other memory.
     """
 
     def __init__(self) -> None:
-        self._free: dict[int, list[NDArray]] = {}
+        self._free: dict[int, list[mmap.mmap]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray:
         """Return an array whose values are whatever the memory held."""
         nbytes = math.prod(shape) * dtype.itemsize
         free = self._free.setdefault(nbytes, [])
-        block = free.pop() if free else np.empty(nbytes + CACHE_LINE, np.uint8)
-        first = -block.ctypes.data % CACHE_LINE
-        owner = np.frombuffer(block[first : first + nbytes].data, np.uint8)
+        block = free.pop() if free else _fresh(nbytes)
+        owner = np.frombuffer(block, np.uint8, nbytes)
         # All views of the owner refer to it; after the last of them the block is free.
         weakref.finalize(owner, free.append, block)
         return owner.view(dtype).reshape(shape)
@@ -154,6 +156,15 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
     finally:
         closed.set()
         thread.join()
+
+
+def _fresh(nbytes: int) -> mmap.mmap:
+    """Return pages of this process alone, large ones where the system has them."""
+    block = mmap.mmap(-1, max(nbytes, 1), access=mmap.ACCESS_COPY)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a system without large pages
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return block
 
 
 def _read(leaf: Any, rows: NDArray, memory: Memory) -> NDArray:

@@ -29,7 +29,8 @@ def held_out(data: Any, name: str, layout: Layout | None = None) -> HeldOut:
         ValueError: If it is empty, differs in length, is not finite, or can be read once.
     """
     if isinstance(data, Streamed):
-        return HeldOut(sample_of(data), lambda: _read(data, layout))
+        memory = Memory()  # which all passes use
+        return HeldOut(sample_of(data), lambda: _read(data, memory, layout))
     if isinstance(data, tuple | list | dict) or not hasattr(data, "__iter__"):
         arrays = on_device(data, name, layout)
         return HeldOut(arrays, lambda: (part for part in [arrays]))
@@ -56,11 +57,10 @@ def examples_per_chunk(data: Streamed, multiple_of: int = 1) -> int:
     return multiple_of * max(1, BYTES_PER_CHUNK // nbytes)
 
 
-def _read(data: Streamed, layout: Layout | None) -> Generator[Batch]:
+def _read(data: Streamed, memory: Memory, layout: Layout | None) -> Generator[Batch]:
     size = examples_per_chunk(data)
     bounds = range(0, len(data), size)
     rows = (np.arange(first, min(first + size, len(data))) for first in bounds)
-    memory = Memory()
     chunks = (replicated(take(data, chosen, memory), layout) for chosen in rows)
     with prefetched(chunks) as ready:
         yield from ready
