@@ -4,6 +4,7 @@ import gzip
 import math
 import struct
 import sys
+import tracemalloc
 
 import jax
 import numpy as np
@@ -132,6 +133,18 @@ def test_mnist_files_compressed_or_not(tmp_path, compressed):
     assert (labels.tolist(), labels.dtype) == ([5, 0, 4], np.int32)
     np.testing.assert_array_equal(test_images, 1)
     assert test_labels.tolist() == [7, 2]
+
+
+def test_mnist_takes_little_more_memory_than_its_images(tmp_path):
+    many = {"images": np.zeros((500, 28, 28), "u1"), "labels": np.zeros(500, "u1")}
+    write_mnist(tmp_path, **{f"train_{name}": array for name, array in many.items()})
+    tracemalloc.start()
+    try:
+        (images, _), _ = mnist(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * images.nbytes
 
 
 def test_the_real_mnist(mnist_folder):

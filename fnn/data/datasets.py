@@ -147,7 +147,8 @@ def _read_pair(folder: Path, images_name: str, labels_name: str) -> Examples:
             f"{images_name} and {labels_name} in {folder} don't belong together: images "
             f"of shape {images.shape}, labels of shape {labels.shape}"
         )
-    return images.astype(np.float32)[..., None] / 255, labels.astype(np.int32)
+    pixels = np.divide(images[..., None], 255, dtype=np.float32)
+    return pixels, labels.astype(np.int32)
 
 
 def _find(folder: Path, name: str) -> Path:
