@@ -8,6 +8,7 @@ from contracts import notes
 
 import fnn
 from fnn import losses, metrics, optimizers
+from fnn.training.inputs import finite_examples
 
 MLP = fnn.Sequential(fnn.Flatten(), fnn.Dense(16), jax.nn.relu, fnn.Dense(10))
 
@@ -119,6 +120,21 @@ def test_nan_in_the_data(value):
     y = np.full(20, value, np.float32)
     with pytest.raises(ValueError, match="data y holds NaN"):
         fit(loss=losses.squared_error, data=(images(), y))
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 4), (3, 0)])
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 3e38 + 3e38j])
+def test_finite_examples_are_those_of_numpy(shape, value):
+    x = np.full(shape, 1e38, np.complex64 if isinstance(value, complex) else np.float32)
+    x[1:2] = value
+    expected = np.isfinite(x).reshape(3, -1).all(1)
+    np.testing.assert_array_equal(finite_examples(jnp.asarray(x)), expected)
+
+
+def test_to_look_for_nan_in_the_data_takes_no_memory_for_each_number():
+    x = jax.ShapeDtypeStruct((1000, 784), np.float32)
+    used = finite_examples.lower(x).compile().memory_analysis()
+    assert used.temp_size_in_bytes < 1000 * 784 / 8
 
 
 def test_raw_keys():

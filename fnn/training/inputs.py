@@ -74,6 +74,13 @@ def check_targets(
                 raise
 
 
+@jax.jit
+def finite_examples(leaf: Array) -> Array:
+    """Return which examples of an array are finite, (examples,), bool."""
+    # 0 x is NaN where x is not finite, and a sum keeps nothing of each element.
+    return jnp.isfinite(jnp.sum(0 * leaf, axis=tuple(range(1, leaf.ndim))))
+
+
 def _as_array(leaf: Any) -> Array:
     """Copy, as loaders may use their buffers again; also what PyTorch and others hold."""
     return leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))
@@ -83,14 +90,9 @@ def _check_finite(leaf: Array, what: str) -> None:
     if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
         return
     with jax.ensure_compile_time_eval():
-        bad = np.flatnonzero(~np.asarray(_finite_examples(leaf)))
+        bad = np.flatnonzero(~np.asarray(finite_examples(leaf)))
     if bad.size:
         raise ValueError(
             f"{what} holds NaN or infinity in {bad.size} of {leaf.shape[0]} examples, "
             f"the first being number {bad[0]}"
         )
-
-
-@jax.jit
-def _finite_examples(leaf: Array) -> Array:
-    return jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
