@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
+from fnn.layers import depthwise
 from fnn.layers.correlation import convolve
 from fnn.layers.windows import slide
 from fnn.platforms import tracing_for
+from fnn.training.loop import choose_loop, compiled_loop, host_loop
 
 PADDINGS = ("valid", "same", 1, ((1, 0), (0, 2), (1, 1)))
 STEPS = ((1, 1), (2, 1), (1, 2), (2, 3))
@@ -63,7 +65,7 @@ def test_gradients_of_the_forms_agree(groups, x64):
         chex.assert_trees_all_close(gradient, native, rtol=1e-10)
 
 
-ORDERED = [
+WINDOWS = [
     ((9,), (3,), 1, 2, "causal"),
     ((8,), (3,), 3, 1, "valid"),  # one element is out of reach
     ((7,), (2,), 2, 1, 3),  # some windows hold padding alone
@@ -75,11 +77,18 @@ ORDERED = [
 ]
 
 
-@pytest.mark.parametrize(("spatial", "size", "stride", "dilation", "padding"), ORDERED)
-def test_derivatives_of_the_ordered_form(spatial, size, stride, dilation, padding, x64):
+@pytest.mark.parametrize(("spatial", "size", "stride", "dilation", "padding"), WINDOWS)
+@pytest.mark.parametrize(("form", "groups"), [("ordered", 1), ("shifts", 3)])
+def test_derivatives_of_forms_with_gradients_of_their_own(
+    form, groups, spatial, size, stride, dilation, padding, x64, monkeypatch
+):
     """For a batch, in both modes, of first and second order, against XLA's own form."""
+    monkeypatch.setattr(depthwise, "BLOCK", 15)  # so that there are several blocks of rows
     window = slide(size, stride, dilation, padding, spatial)
-    kernel, xs = example((*size, 2, 3), "float64"), example((2, *spatial, 2), "float64")
+    kernel, xs = (
+        example((*size, 3 // groups, 6), "float64"),
+        example((2, *spatial, 3), "float64"),
+    )
     tangents = (
         example(kernel.shape, "float64", seed=3),
         example(xs.shape, "float64", seed=4),
@@ -88,7 +97,7 @@ def test_derivatives_of_the_ordered_form(spatial, size, stride, dilation, paddin
     @functools.partial(jax.jit, static_argnums=0)
     def derivatives(form):
         def loss(kernel, xs):
-            ys = jax.vmap(lambda x: convolve(x, kernel, window, 1, form))(xs)
+            ys = jax.vmap(lambda x: convolve(x, kernel, window, groups, form))(xs)
             return jnp.sum(jnp.sin(ys))
 
         gradient = jax.grad(loss, (0, 1))
@@ -97,8 +106,20 @@ def test_derivatives_of_the_ordered_form(spatial, size, stride, dilation, paddin
         )
 
     chex.assert_trees_all_close(
-        derivatives("ordered"), derivatives("native"), rtol=1e-10, atol=1e-10
+        derivatives(form), derivatives("native"), rtol=1e-10, atol=1e-10
     )
+
+
+def test_channels_by_themselves_are_convolved_a_block_of_rows_at_a_time(on_cpu):
+    """So neither gradient holds what each element of the window meets, at all positions."""
+    layer, xs = fnn.DepthwiseConv((5, 5), padding="same"), jnp.ones((4, 64, 64, 32))
+    params, _ = layer.init(jax.random.key(0), xs[0])
+
+    def loss(params, xs):
+        return jnp.sum(jnp.square(fnn.batched(layer)(params, xs)))
+
+    compiled = jax.jit(jax.grad(loss, (0, 1))).lower(params, xs).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 6 * xs.nbytes
 
 
 def convolutions(jaxpr):
@@ -158,15 +179,19 @@ def test_what_a_convolution_takes_is_not_computed_again_for_the_gradient_of_its_
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_convolution_of_points_is_one_matrix_product_on_the_cpu(stride):
-    layer, x = fnn.Conv(8, (1, 1), stride, bias=False), example((4, 4, 48), "float32")
-    params, _ = layer.init(jax.random.key(0), x)
-    for platform, count in ("cpu", 0), ("tpu", 2):
-        gradient = jax.grad(lambda params: jnp.sum(layer(params, x)))
+    """With examples and positions on one axis, also where its gradient sums over them."""
+    layer, xs = fnn.Conv(8, (1, 1), stride, bias=False), example((3, 4, 4, 48), "float32")
+    params, _ = layer.init(jax.random.key(0), xs[0])
+    gradient = jax.grad(lambda params: jnp.sum(fnn.batched(layer)(params, xs)))
+    positions = 3 * (4 // stride) ** 2
+    for platform, shape in ("cpu", (positions, 48)), ("tpu", (3, 4, 4, 48)):
         with tracing_for(platform):
             program = jax.make_jaxpr(gradient)(params)
-        assert len(list(convolutions(program.jaxpr))) == count
-    expected = np.asarray(x)[::stride, ::stride] @ np.asarray(params["kernel"])[0, 0]
-    chex.assert_trees_all_close(layer(params, x), expected, rtol=1e-5, atol=1e-5)
+        found = [e.invars[0].aval.shape for e in convolutions(program.jaxpr)]
+        assert found == [shape] * 2
+    expected = np.asarray(xs)[:, ::stride, ::stride] @ np.asarray(params["kernel"])[0, 0]
+    ys = fnn.batched(layer)(params, xs)
+    chex.assert_trees_all_close(ys, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_convolution_is_a_banded_matrix(x64):
@@ -328,10 +353,12 @@ def test_bias_per_position_is_tied_to_one_size():
         layer(params, jnp.zeros((9, 8, 3)))
 
 
-def test_the_gradient_of_a_window_of_one_point_has_no_convolution_on_the_cpu():
-    """So that a loop over its steps may be compiled, see `fnn.training.loop`."""
-    layer = fnn.Conv(8, (1, 1))
-    x = jnp.zeros((8, 8, 1))
-    params, _ = layer.init(jax.random.key(0), x)
-    jaxpr = str(jax.make_jaxpr(jax.grad(lambda p: layer(p, x).sum()))(params))
-    assert ("conv_general_dilated" in jaxpr) == (jax.default_backend() != "cpu")
+def test_a_loop_over_steps_is_compiled_for_windows_of_one_point_on_the_cpu(on_cpu):
+    """XLA makes a product of them, which it does not compute naively in a loop."""
+    x, loops = jnp.zeros((8, 8, 1)), {}
+    for size in (1, 2):
+        layer = fnn.Conv(8, (size, size))
+        params, _ = layer.init(jax.random.key(0), x)
+        gradient = jax.grad(lambda params: jnp.sum(layer(params, x)))  # noqa: B023
+        loops[size] = choose_loop(jax.make_jaxpr(gradient)(params).jaxpr)
+    assert loops == {1: compiled_loop, 2: host_loop}

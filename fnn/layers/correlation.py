@@ -2,16 +2,16 @@
 
 import functools
 import math
-import operator
 from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
+from fnn.layers.depthwise import convolve_channels
+from fnn.layers.transposing import tangent_by
 from fnn.layers.windows import Window, span
 from fnn.platforms import target
-from fnn.types import Array, wide
+from fnn.types import Array
 
 Form: TypeAlias = Literal["native", "ordered", "patches", "shifts"]
 
@@ -32,14 +32,14 @@ def convolve(
         _, stride, dilation, margins = window
         return _correlate(x[None], kernel, (stride, margins, None, dilation), groups)[0]
     if form == "shifts":
-        return _shifts(x, kernel, window)
+        return convolve_channels(x, kernel, window)
     if groups > 1:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolve(*p, window, 1, form) for p in parts], axis=-1)
     if form == "ordered":
         return _ordered_once(x, kernel, window)
     patches = jnp.concatenate(list(window.shifts(x)), axis=-1)
-    return patches @ kernel.reshape(-1, kernel.shape[-1])
+    return _product(patches, kernel.reshape(-1, kernel.shape[-1]))
 
 
 def fastest(kernel: Array, groups: int) -> Form:
@@ -50,6 +50,17 @@ def fastest(kernel: Array, groups: int) -> Form:
         return "shifts"
     # Of a window of one element x itself is the patches, which costs no memory.
     return "patches" if math.prod(kernel.shape[:-2]) == 1 else "ordered"
+
+
+def _product(x: Array, kernel: Array) -> Array:
+    """Return x K, as a convolution without spatial axes.
+
+    Of it the axes of positions and examples are one, over which XLA on the CPU sums for the
+    gradient of the kernel. To sum over several, it would first transpose the cotangent.
+    """
+    positions, names = x.reshape(-1, x.shape[-1]), ("NC", "IO", "NC")
+    y = jax.lax.conv_general_dilated(positions, kernel, (), (), dimension_numbers=names)
+    return y.reshape(*x.shape[:-1], -1)
 
 
 def _correlate(
@@ -73,21 +84,17 @@ def _ordered(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """Map tangents by the transposes of the gradients, which JAX transposes back."""
     x, kernel = _computed_once(primals[0]), primals[1]
     y = _ordered(x, kernel, window)
     size, stride, dilation, margins = window
-    reach, extent, point = (
-        span(size, dilation),
-        span(y.shape[:-1], stride),
-        (1,) * len(size),
-    )
+    reach, extent = span(size, dilation), span(y.shape[:-1], stride)
     axes = list(zip(x.shape[:-1], reach, extent, margins, strict=True))
+    point = (1,) * len(size)
 
     def input_gradient(g: Array) -> Array:
-        edges = [(r - 1 - low, n - e + low) for n, r, e, (low, _) in axes]
-        flipped = jnp.flip(kernel, tuple(range(len(size)))).swapaxes(-1, -2)
-        return _correlate_blocks(g[None], flipped, (point, edges, stride, dilation))[0]
+        steps = (point, window.edges(x.shape[:-1]), stride, dilation)
+        turned = jnp.flip(kernel, tuple(range(len(size)))).swapaxes(-1, -2)
+        return _correlate_blocks(g[None], turned, steps)[0]
 
     def kernel_gradient(g: Array) -> Array:
         edges = [(low, r - 1 - n + e - low) for n, r, e, (low, _) in axes]
@@ -95,10 +102,7 @@ def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Ar
         grad = _correlate(channels, weights, (dilation, edges, point, stride))
         return jnp.moveaxis(grad, 0, -2)
 
-    pairs = zip((input_gradient, kernel_gradient), tangents, strict=True)
-    moving = [(f, t) for f, t in pairs if not isinstance(t, SymbolicZero)]
-    terms = [jax.linear_transpose(f, y)(t)[0] for f, t in moving]
-    return y, functools.reduce(operator.add, terms)
+    return y, tangent_by((input_gradient, kernel_gradient), y, tangents)
 
 
 _ordered.defjvp(_ordered_jvp, symbolic_zeros=True)
@@ -162,14 +166,3 @@ def _computed_once(x: Array) -> Array:
     `lax.optimization_barrier` is gone before it fuses.
     """
     return jnp.where(jnp.isnan(x), jnp.nan, x)
-
-
-def _shifts(x: Array, kernel: Array, window: Window) -> Array:
-    """Convolve channels by themselves, the kernel being (window..., 1, in · multiplier)."""
-    channels, features = x.shape[-1], kernel.shape[-1]
-    points = (1,) * len(window.size)
-    weights = kernel.reshape(-1, *points, channels, features // channels)
-    weights, z = weights.astype(wide(x.dtype)), x.astype(wide(x.dtype))
-    shifts = (a[..., None] for a in window.shifts(z))
-    y = functools.reduce(operator.add, map(operator.mul, shifts, weights))
-    return y.reshape(*y.shape[:-2], features).astype(x.dtype)

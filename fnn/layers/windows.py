@@ -45,16 +45,34 @@ class Window(NamedTuple):
 
         return Window(*map(only, self, (1, 1, 1, (0, 0))))
 
+    def edges(self, spatial: Shape) -> tuple[tuple[int, int], ...]:
+        """Return the margins of a cotangent whose elements are `stride` apart.
+
+        With them this window, turned around, takes the positions of the input, its spatial
+        axes of the given lengths.
+        """
+        reach = span(self.size, self.dilation)
+        extent = span(self.positions(spatial), self.stride)
+        axes = zip(spatial, reach, extent, self.margins, strict=True)
+        return tuple((r - 1 - low, n - e + low) for n, r, e, (low, _) in axes)
+
+    def inside(self) -> "Window":
+        """Return the window without margins, which slides over what has them already."""
+        return self._replace(margins=((0, 0),) * len(self.size))
+
+    def pad(self, x: Array, fill: float = 0.0, apart: Shape | None = None) -> Array:
+        """Return x with its margins filled, and between elements that are set apart."""
+        steps = apart or (1,) * len(self.size)
+        edges = [(*edge, step - 1) for edge, step in zip(self.margins, steps, strict=True)]
+        return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [*edges, (0, 0, 0)])
+
     def shifts(self, x: Array, fill: float = 0.0) -> Iterator[Array]:
         """Yield what each element of the window meets: an array (positions..., channels).
 
         They come in row-major order; what lies beyond x is `fill`.
         """
-        positions = self.positions(x.shape[:-1])
-        lengths = span(positions, self.stride)
-        if any(map(any, self.margins)):
-            edges = [(low, high, 0) for low, high in (*self.margins, (0, 0))]
-            x = jax.lax.pad(x, jnp.asarray(fill, x.dtype), edges)
+        lengths = span(self.positions(x.shape[:-1]), self.stride)
+        x = self.pad(x, fill) if any(map(any, self.margins)) else x
         for offset in itertools.product(*map(range, self.size)):
             first = tuple(map(operator.mul, offset, self.dilation))
             last = tuple(map(operator.add, first, lengths))

@@ -188,12 +188,17 @@ class Convolution(Product):
 
 def convolution(
     a: Array, b: Array, params: dict[str, Any], chain: tuple[View, ...]
-) -> Convolution:
+) -> Product:
     """Return the product `lax.conv_general_dilated(a, b)`, seen through views."""
-    a, b = products.alike(a, b)
     numbers = params["dimension_numbers"]
     features, batches = params["feature_group_count"], params["batch_group_count"]
     channel, group, *space = numbers.lhs_spec
+    if not space and features == batches == 1:  # a product of matrices
+        summed = ((group,), (numbers.rhs_spec[1],))
+        to_out = Permute(tuple(int(k) for k in np.argsort(numbers.out_spec)))
+        seen = (to_out, *chain)
+        return products.dot(a, b, (summed, ((), ())), params["precision"], seen)
+    a, b = products.alike(a, b)
     a = a.transpose(group, *space, channel)
     feature, image, *space = numbers.rhs_spec
     b = b.transpose(image, *space, feature)

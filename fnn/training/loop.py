@@ -152,7 +152,9 @@ def host_loop(step: Step, carry: Carry, dataset: Dataset, first: int, steps: int
 
 def _has_convolution(jaxpr: Any) -> bool:
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
+        convolution = equation.primitive.name == "conv_general_dilated"
+        # One without spatial axes is a product of matrices.
+        if convolution and equation.params["window_strides"]:
             return True
         parts = jax.tree.leaves(list(equation.params.values()))
         inner = (getattr(part, "jaxpr", part) for part in parts)
