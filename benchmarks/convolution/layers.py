@@ -59,7 +59,7 @@ def check(work: Work, layer: Layer) -> None:
 def passes(layer: Layer, *arguments: Any) -> tuple[Any, ...]:
     """Return the gradients of all arguments, for a cotangent that depends on the output."""
     y, pull = jax.vjp(layer, *arguments)
-    return pull(jnp.cos(y))
+    return pull(jnp.clip(y, -1, 1))
 
 
 def descents(layer: Layer, *arguments: Any) -> tuple[Any, ...]:

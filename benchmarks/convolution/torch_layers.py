@@ -38,7 +38,7 @@ def build(case: str) -> Program:
     def gradients(tensors: Any) -> Any:
         leaves = [t.detach().requires_grad_() for t in tensors]
         y = forward(work, *leaves)
-        y.backward(torch.cos(y.detach()))
+        y.backward(torch.clamp(y.detach(), -1, 1))
         return [leaf.grad for leaf in leaves]
 
     def run() -> Any:
