@@ -18,6 +18,7 @@ from fnn import losses, metrics, optimizers
 from fnn.data import Streamed, prefetched, streaming
 from fnn.data.streaming import Memory
 from fnn.training import validation
+from fnn.training.inputs import put_copy
 
 STATM = Path("/proc/self/statm")  # sizes of this process, in pages
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
@@ -213,6 +214,29 @@ def test_memory_is_used_again_once_nothing_refers_to_it():
     assert filled(4).ctypes.data == address
     assert [other.mean() for other in others] == [2, 3]
     assert memory.empty((2, 5), dtype).ctypes.data != address
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32", "bool"])
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 0), slice(None, None, 2), 1])
+def test_what_is_put_on_the_device_is_a_copy(dtype, rows):
+    block = np.zeros(64 + 8 * 15, np.uint8)
+    first = -block.ctypes.data % 64  # where JAX would take the memory itself
+    dtype = jnp.dtype(dtype)
+    whole = block[first : first + 15 * dtype.itemsize].view(dtype).reshape(5, 3)
+    whole[...] = np.arange(15).reshape(5, 3) % 2
+    x = whole[rows]
+    expected = x.tolist()
+    on_device = put_copy(x)
+    whole[...] = 1 - whole
+    assert on_device.tolist() == expected
+    assert on_device.dtype == jax.dtypes.canonicalize_dtype(dtype)
+
+
+def test_what_is_put_on_the_device_is_copied_once(monkeypatch):
+    """The array that JAX is given is the one that it goes on with."""
+    given, put = [], jax.device_put
+    monkeypatch.setattr(jax, "device_put", lambda a: given.append(a) or put(a))
+    assert put_copy(X).unsafe_buffer_pointer() == given[0].ctypes.data
 
 
 def test_evaluating_again_takes_no_more_memory(monkeypatch):

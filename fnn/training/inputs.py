@@ -6,12 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 
 from fnn import checks, tree
+from fnn.platforms import target
 from fnn.sharding import Layout
 from fnn.training.objective import Metric
 from fnn.types import Array, Batch, PyTree
 from fnn.values import show
+
+CACHE_LINE = 64
 
 
 def on_device(data: Any, name: str, layout: Layout | None = None) -> tuple[PyTree, PyTree]:
@@ -23,7 +27,7 @@ def on_device(data: Any, name: str, layout: Layout | None = None) -> tuple[PyTre
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(f"{name} must be a pair (x, y), got {checks.describe(data)}")
-    arrays = jax.tree.map(jnp.asarray, tuple(data))
+    arrays = jax.tree.map(put_copy, tuple(data))
     if checks.leading_length({"x": arrays[0], "y": arrays[1]}, name) == 0:
         raise ValueError(f"{name} is empty: x {checks.describe(arrays[0])}")
     for path, leaf in tree.flatten({"x": arrays[0], "y": arrays[1]}).items():
@@ -37,7 +41,10 @@ def replicated(arrays: tuple[PyTree, PyTree], layout: Layout | None) -> Any:
 
 
 def as_batch(batch: Any) -> Batch:
-    """Return a batch `(x, y)` or `(x, y, weights)` with its arrays on the device."""
+    """Return a batch `(x, y)` or `(x, y, weights)` with its arrays on the device.
+
+    They are copies, as loaders may use their buffers again.
+    """
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise TypeError(
             f"a batch must be (x, y) or (x, y, weights), got {checks.describe(batch)}"
@@ -81,9 +88,27 @@ def finite_examples(leaf: Array) -> Array:
     return jnp.isfinite(jnp.sum(0 * leaf, axis=tuple(range(1, leaf.ndim))))
 
 
+def put_copy(leaf: Any) -> Array:
+    """Return an array of JAX's as it is, and of others a copy on the device.
+
+    On the CPU, JAX would copy an array of NumPy's twice. What begins at a cache line it
+    keeps as its own.
+    """
+    if isinstance(leaf, jax.Array):
+        return leaf
+    plain = type(leaf) in (np.ndarray, np.memmap)
+    if target() != "cpu" or not plain or canonicalize_dtype(leaf.dtype) != leaf.dtype:
+        return jnp.array(leaf)
+    block = np.empty(leaf.nbytes + CACHE_LINE, np.uint8)
+    first = -block.ctypes.data % CACHE_LINE
+    copied = block[first : first + leaf.nbytes].view(leaf.dtype).reshape(leaf.shape)
+    np.copyto(copied, leaf)
+    return jax.device_put(copied)
+
+
 def _as_array(leaf: Any) -> Array:
-    """Copy, as loaders may use their buffers again; also what PyTorch and others hold."""
-    return leaf if isinstance(leaf, jax.Array) else jnp.array(np.asarray(leaf))
+    """Return also what PyTorch and others hold on the device."""
+    return put_copy(leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))
 
 
 def _check_finite(leaf: Array, what: str) -> None:
