@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.suite import Row, Suite
 
@@ -22,6 +22,8 @@ SLOW_RATIO = 8.0
 SPARSE = 3  # are sampled in one of so many rounds
 CASE_SECONDS = 60.0  # a case that takes longer has fewer rounds,
 FEWEST = 3  # but not fewer than these, unless fewer were asked for
+PROCESSES = 3  # of a rival, one after the other: where its memory lies is luck, and lasts
+QUICK_SECONDS = 8.0  # a rival that takes longer to start and build keeps its process
 
 
 class Worker:
@@ -91,25 +93,50 @@ def measure(
     So none always follows one whose threads still spin, or which left the caches warm.
     """
     date = str(datetime.date.today())
-    rows, once = {}, {}
-    for rival, worker in running.items():
-        answer = worker.ask(build=case)
-        row = rows[rival] = Row(case, rival, date, refused=answer.get("refused", ""))
-        if not row.refused:
-            once[rival] = answer["once"]
-            row.figures, row.proof = answer["figures"], answer["proof"]
-            runs = round(SAMPLE_SECONDS / max(once[rival], 1e-7))
-            row.repeats = 1 if answer["clocked"] else max(1, runs)
+    rows = {rival: Row(case, rival, date) for rival in running}
+    began = {rival: begin(rows[rival], worker) for rival, worker in running.items()}
     check_same_work(suite, [row for row in rows.values() if row.proof])
+    once = {rival: start.once for rival, start in began.items() if start}
+    quick = [rival for rival, start in began.items() if start and start.quick]
     order = list(once)
     slow = {rival for rival in order if once[rival] > slow_from(once[order[0]])}
-    for index in range(affordable(rounds, once) if order else 0):
+    count = affordable(rounds, once) if order else 0
+    anew = {count * part // PROCESSES for part in range(1, PROCESSES)} - {0}
+    for index in range(count):
+        for rival in quick if index in anew else ():
+            renew(rows[rival], running[rival])
         for rival in random.Random(index).sample(order, len(order)):
             if not rows[rival].refused and (rival not in slow or index % SPARSE == 0):
                 add_sample(rows[rival], running[rival], index)
     for rival in once:
         running[rival].ask(drop=True)
     return list(rows.values())
+
+
+class Start(NamedTuple):
+    """How long a run takes, and whether its rival was ready for it soon."""
+
+    once: float
+    quick: bool
+
+
+def begin(row: Row, worker: Worker) -> Start | None:
+    """Build the program of a rival, unless it refuses."""
+    began = time.perf_counter()
+    answer = worker.ask(build=row.case)
+    if not keep(row, answer):
+        return None
+    row.figures, row.proof = answer["figures"], answer["proof"]
+    runs = round(SAMPLE_SECONDS / max(answer["once"], 1e-7))
+    row.repeats = 1 if answer["clocked"] else max(1, runs)
+    return Start(answer["once"], time.perf_counter() - began < QUICK_SECONDS)
+
+
+def renew(row: Row, worker: Worker) -> None:
+    """Go on with a rival in a new process."""
+    if not row.refused:
+        worker.restart()
+        keep(row, worker.ask(build=row.case))
 
 
 def affordable(rounds: int, once: Mapping[str, float]) -> int:
@@ -124,14 +151,19 @@ def slow_from(first: float) -> float:
 
 
 def add_sample(row: Row, worker: Worker, index: int) -> None:
-    """Time a rival in a round; of one that fails the reason is kept, and no time."""
+    """Time a rival in a round."""
     time.sleep(REST)
     answer = worker.ask(sample=row.repeats)
-    if "refused" in answer:
-        row.refused, row.seconds, row.rounds = answer["refused"], [], []
-    else:
+    if keep(row, answer):
         row.seconds.append(answer["seconds"])
         row.rounds.append(index)
+
+
+def keep(row: Row, answer: Mapping[str, Any]) -> bool:
+    """Say whether a rival has done what it was asked; else keep its reason alone."""
+    if "refused" in answer:
+        row.refused, row.seconds, row.rounds = answer["refused"], [], []
+    return not row.refused
 
 
 def check_same_work(suite: Suite, rows: Sequence[Row]) -> None:

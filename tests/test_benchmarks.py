@@ -15,6 +15,9 @@ class Scripted:
     def __init__(self, name, asked, once=0.01, proof=(1.0,)):
         self.name, self.asked, self.once, self.proof = name, asked, once, list(proof)
 
+    def restart(self):
+        self.asked.append((self.name, {"restart": True}))
+
     def ask(self, **question):
         self.asked.append((self.name, question))
         if "build" in question:
@@ -128,6 +131,35 @@ def test_a_case_that_takes_long_has_fewer_rounds():
 def test_slow_is_slower_than_three_seconds():
     running = {"x": Scripted("x", [], 0.01), "y": Scripted("y", [], 2.9)}
     assert measure(suite_of("xy"), "a", running, 2)[1].rounds == [0, 1]
+
+
+def test_rivals_that_start_soon_have_three_processes_one_after_the_other(monkeypatch):
+    """Figures and proofs are of the first, and whoever fails later has no times."""
+
+    class Failing(Scripted):
+        def ask(self, **question):
+            again = ("z", {"restart": True}) in self.asked and "build" in question
+            return {"refused": "lost"} if again else super().ask(**question)
+
+    class Slow(Scripted):
+        def ask(self, **question):
+            clock.append(rounds.QUICK_SECONDS if "build" in question else 0)
+            return super().ask(**question)
+
+    asked, clock = [], []
+    monkeypatch.setattr(rounds.time, "perf_counter", lambda: sum(clock))
+    kinds = {"x": Scripted, "y": Slow, "z": Failing}
+    running = {name: kind(name, asked) for name, kind in kinds.items()}
+    rows = {row.rival: row for row in measure(suite_of("xyz"), "a", running, 7)}
+    starts = [i for i, question in enumerate(asked) if question[1] == {"restart": True}]
+    assert [asked[i][0] for i in starts] == ["x", "z", "x"]
+    assert all(
+        asked[i + 1] == (asked[i][0], {"build": "a"}) for i in (starts[0], starts[2])
+    )
+    first, later = asked[: starts[0]], asked[starts[0] : starts[2]]
+    assert [sampled(part).count("x") for part in (first, later, asked)] == [2, 2, 7]
+    assert rows["y"].rounds == [*range(7)]
+    assert (rows["z"].refused, rows["z"].rounds) == ("lost", [])
 
 
 # Proof
