@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -48,7 +49,9 @@ class Value:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        dataclasses.dataclass(frozen=True, repr=False, eq=False)(cls)
+        # Without fields of its own, a class is made as what it inherits from is.
+        own = bool(inspect.get_annotations(cls))
+        dataclasses.dataclass(frozen=True, repr=False, eq=False, init=own)(cls)
 
     def __eq__(self, other: object) -> bool:
         if self is other:

@@ -47,6 +47,17 @@ def test_kind_is_the_name_in_snake_case(name, kind):
     assert type(name, (fnn.Layer,), {"__module__": __name__}).kind == kind
 
 
+class Tower(fnn.Sequential):
+    """A kind of its own, which is made as every chain is."""
+
+
+def test_a_subclass_without_fields_is_made_as_its_base_is():
+    layers = (fnn.Dense(3), jax.nn.relu)
+    assert Tower(*layers).children.keys() == fnn.Sequential(*layers).children.keys()
+    assert Tower(a=fnn.Dense(3)) == dataclasses.replace(Tower(fnn.Dense(3)), names=("a",))
+    assert Tower(*layers) != fnn.Sequential(*layers)
+
+
 def test_layers_without_parameters_rename_and_change_nothing():
     x, key = jnp.zeros(5), jax.random.key(0)
     short = fnn.Sequential(fnn.Dense(4), fnn.Dense(3))
