@@ -193,7 +193,7 @@ class DrawsBetween(fnn.Sequential):
     "model",
     [
         fnn.Sequential(fnn.Residual(fnn.Sequential(fnn.Parallel(Draws(), merge=sum)))),
-        fnn.Sequential(fnn.Residual(DrawsBetween((jnp.tanh,)))),
+        fnn.Sequential(fnn.Residual(DrawsBetween(jnp.tanh))),
         fnn.Repeat(fnn.Residual(Draws()), 2),
         fnn.Sequential(fnn.Dropout(0.5)),
     ],
