@@ -13,23 +13,27 @@ from fnn.per_example.convolutions import Convolution
 
 WEIGHTS = np.array([1.0, 2.0, 3.0], np.float32)
 PLAIN = {"stride": 1, "padding": (0, 0), "dilation": 1, "spread": 1, "groups": 1}
-# Sizes of image and window, channels, features; options; the axes along which the
-# cotangent is shifted.
+# Sizes of image and window, channels, features; options; how many neighbours are one
+# position, and the axes along which the cotangent is shifted.
 CASES = {
-    "many channels": ((5, 6), (3, 3), 12, 12, {"padding": (1, 1)}, (1,)),
-    "few features": ((5, 4), (3, 2), 16, 1, {}, (0, 1)),
-    "few channels": ((5, 6), (3, 2), 1, 16, {"padding": (2, 0)}, ()),
-    "few positions": ((5, 6), (4, 5), 2, 3, {}, ()),
-    "one axis": ((9,), (3,), 12, 2, {"padding": (2, 0)}, (0,)),
-    "three axes": ((4, 3, 5), (2, 3, 2), 9, 8, {"padding": (1, 1)}, (2,)),
-    "stride": ((7, 8), (3, 3), 12, 12, {"stride": 2}, ()),
-    "dilation": ((7, 8), (3, 3), 12, 12, {"dilation": 2}, ()),
-    "spread input": ((4, 3), (3, 3), 12, 12, {"spread": 2, "padding": (1, 2)}, (0,)),
-    "cropped": ((8, 7), (3, 3), 12, 12, {"padding": (-1, 1)}, (0,)),
-    "groups": ((6, 6), (3, 3), 24, 24, {"groups": 2, "padding": (1, 1)}, (0,)),
+    "many channels": ((5, 6), (3, 3), 12, 12, {"padding": (1, 1)}, (1, (1,))),
+    "few features": ((5, 4), (3, 2), 16, 1, {}, (1, (0, 1))),
+    "few channels": ((5, 6), (3, 2), 1, 16, {"padding": (2, 0)}, (1, ())),
+    "few positions": ((5, 6), (4, 5), 2, 3, {}, (1, ())),
+    "one axis": ((9,), (3,), 12, 2, {"padding": (2, 0)}, (1, (0,))),
+    "three axes": ((4, 3, 5), (2, 3, 2), 9, 8, {"padding": (1, 1)}, (1, (2,))),
+    "stride": ((7, 8), (3, 3), 12, 12, {"stride": 2}, (1, ())),
+    "dilation": ((7, 8), (3, 3), 12, 12, {"dilation": 2}, (1, ())),
+    "spread input": ((4, 3), (3, 3), 12, 12, {"spread": 2, "padding": (1, 2)}, (1, (0,))),
+    "cropped": ((8, 7), (3, 3), 12, 12, {"padding": (-1, 1)}, (1, (0,))),
+    "groups": ((6, 6), (3, 3), 24, 24, {"groups": 2, "padding": (1, 1)}, (1, (0,))),
+    "runs": ((5, 8), (3, 3), 1, 2, {"padding": (1, 1)}, (2, ())),
+    "runs on three axes": ((3, 4, 6), (2, 3, 3), 1, 2, {"padding": (1, 1)}, (3, ())),
+    "spread runs": ((4, 3), (3, 3), 2, 2, {"spread": 2, "padding": (1, 2)}, (3, ())),
+    "runs beside shifts": ((6, 6), (5, 5), 9, 1, {"padding": (2, 2)}, (2, (0,))),
 }
 KINDS = [(case, np.float32) for case in CASES]
-KINDS += [("many channels", jnp.bfloat16), ("few channels", jnp.bfloat16)]
+KINDS += [(case, jnp.bfloat16) for case in ("many channels", "few channels", "runs")]
 
 
 def convolve(x, kernel, stride, padding, dilation, spread, groups):
@@ -74,7 +78,7 @@ def lengths(gradients):
 
 
 def problem(case, dtype=np.float32):
-    space, window, channels, features, options, moved = CASES[case]
+    space, window, channels, features, options, way = CASES[case]
     options = PLAIN | options
     rng = np.random.default_rng(0)
     x = rng.normal(size=(len(WEIGHTS), *space, channels))
@@ -90,19 +94,19 @@ def problem(case, dtype=np.float32):
         rows = zip(x, g, strict=True)
         return np.stack([kernel_gradient(*row, window, **options) for row in rows])
 
-    return loss, jnp.asarray(kernel), x, g, true, moved
+    return loss, jnp.asarray(kernel), x, g, true, way
 
 
 @pytest.mark.parametrize(("case", "dtype"), KINDS)
 def test_gradients_norms_and_sums(case, dtype, monkeypatch):
-    loss, kernel, x, g, true, moved = problem(case, dtype)
-    chosen, choose = set(), Convolution._moved
+    loss, kernel, x, g, true, way = problem(case, dtype)
+    chosen, choose = set(), Convolution._way
 
     def noted(product):
         chosen.add(choose(product))
         return choose(product)
 
-    monkeypatch.setattr(Convolution, "_moved", noted)
+    monkeypatch.setattr(Convolution, "_way", noted)
 
     @jax.jit
     def ask(*args):
@@ -116,10 +120,10 @@ def test_gradients_norms_and_sums(case, dtype, monkeypatch):
     near = {"rtol": rounding, "atol": 6 * rounding * np.abs(wanted).max()}
     np.testing.assert_allclose(each, wanted, **near)
     np.testing.assert_allclose(total, np.tensordot(WEIGHTS, wanted, 1), **near)
-    assert chosen == {moved}
+    assert chosen == {way}
 
 
-@pytest.mark.parametrize("case", ["many channels", "few features", "stride"])
+@pytest.mark.parametrize("case", ["many channels", "few features", "stride", "runs"])
 def test_no_infinite_gradient_has_a_finite_norm_nor_the_reverse(case):
     """Zeros beside shifted cotangents must not meet what the window does not."""
     loss, kernel, x, g, _, _ = problem(case)

@@ -1,8 +1,10 @@
 """The gradients of convolutions' kernels, kept as their operands."""
 
 import dataclasses
+import functools
 import itertools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +21,8 @@ from fnn.types import Array, wide
 WORTH_OF_COPYING = 50
 # Channels that are copied as fast at a time as rows of positions are.
 RUN = 8
+# Positions that are taken for one at most.
+LONGEST = 8
 
 
 class Axis(NamedTuple):
@@ -35,6 +39,11 @@ class Axis(NamedTuple):
     def reach(self) -> int:
         """Return how many elements are met."""
         return (self.offsets - 1) * self.stride + (self.positions - 1) * self.step + 1
+
+    @property
+    def dense(self) -> bool:
+        """Return whether offsets, and positions, meet neighbours."""
+        return self.stride == self.step == 1
 
 
 @jax.tree_util.register_dataclass
@@ -62,28 +71,25 @@ class Convolution(Product):
         Patches are what all offsets meet. Along an axis on which positions are neighbours,
         the cotangent can be shifted instead. Where the input is along some axes, and the
         cotangent along others, less is copied: for a window of 3x3, 3 and 3 shifts, not 9.
+        Of few channels and features, runs of neighbours are taken for one position, and
+        what each of them meets is taken out of their product.
         """
-        moved = self._moved()
-        a, g = self._input(moved), self._cotangent(moved)
-        if self._few:
-            accumulated = wide(a.dtype)
-            block = jnp.matmul(
-                a, g, precision=precision, preferred_element_type=accumulated
-            )
-        else:
-            block = norms.product(a, g, precision)
-        if not moved:
-            return block
-        kept = [k for k in range(len(self.axes)) if k not in moved]
-        split = [block.shape[0], *(self.axes[k].offsets for k in kept), self.result[-2]]
-        split += [*(self.axes[k].offsets for k in moved), self.result[-1]]
-        names = ["n", *kept, "channel", *moved, "feature"]
-        order = ["n", *range(len(self.axes)), "channel", "feature"]
-        block = block.reshape(split).transpose([names.index(name) for name in order])
-        return block.reshape(self.dims[0], *self.dims[2:])
+        run, moved = self._way()
+        if run == 1:
+            return self._multiplied(moved, precision)
+        *space, positions, features = self.b.shape
+        b = self.b.reshape(*space, positions // run, run * features)
+        runs = dataclasses.replace(self._in_runs(run), b=b)
+        block = runs._multiplied(moved, precision)
+        block = block.reshape(*runs.result[:-1], run, features)
+        # Neighbour j meets offsets j, j + 1, ... of what the run does.
+        met = self.axes[-1].offsets
+        parts = [block[..., j : j + met, :, j, :] for j in range(run)]
+        return functools.reduce(operator.add, parts).reshape(-1, *self.dims[2:])
 
     def copied(self) -> int:
-        return self._copied(self._moved())
+        run, moved = self._way()
+        return self._in_runs(run)._copied(moved)
 
     def total(self, weights: Array | None) -> Array:
         """Return Σᵢ wᵢ gᵢ of a batch, by the same convolution with i among its images."""
@@ -121,15 +127,60 @@ class Convolution(Product):
         """Return whether channels are so few that rows of positions are copied faster."""
         return self.result[-2] < RUN
 
-    def _moved(self) -> tuple[int, ...]:
-        """Return the axes along which to shift the cotangent, not the input."""
+    def _way(self) -> tuple[int, tuple[int, ...]]:
+        """Return the length of runs, and the axes along which to shift the cotangent."""
+        runs = [1]
+        if self.groups == (1, 1) and self.axes[-1].dense:
+            positions = self.axes[-1].positions
+            runs = [run for run in range(1, LONGEST + 1) if positions % run == 0]
+        ways = [(run, moved) for run in runs for moved in self._in_runs(run)._shifts()]
+        return min(ways, key=lambda way: self._cost(*way))
 
-        def cost(moved: tuple[int, ...]) -> int:
-            return math.prod(self._sizes(moved)) + WORTH_OF_COPYING * self._copied(moved)
-
-        dense = [k for k, axis in enumerate(self.axes) if axis.stride == axis.step == 1]
+    def _shifts(self) -> list[tuple[int, ...]]:
+        """Return the sets of axes along which the cotangent can be shifted."""
+        dense = [k for k, axis in enumerate(self.axes) if axis.dense]
         counts = range(len(dense) + 1)
-        return min((m for n in counts for m in itertools.combinations(dense, n)), key=cost)
+        return [m for n in counts for m in itertools.combinations(dense, n)]
+
+    def _cost(self, run: int, moved: tuple[int, ...]) -> int:
+        """Return how many multiplications take as long as a way to the product."""
+        runs = self._in_runs(run)
+        copied = runs._copied(moved) + (math.prod(runs.result) if run > 1 else 0)
+        return math.prod(runs._sizes(moved)) + WORTH_OF_COPYING * copied
+
+    def _in_runs(self, run: int) -> "Convolution":
+        """Return the product in which runs of neighbours on the last axis are positions.
+
+        Its window is what a run meets, and its features are those of all neighbours.
+        """
+        if run == 1:
+            return self
+        *axes, last = self.axes
+        offsets, positions = last.offsets + run - 1, last.positions // run
+        axis = last._replace(offsets=offsets, positions=positions, step=run * last.step)
+        n, *window, _, channels, p = self.result
+        result = (n, *window, offsets, channels, run * p)
+        return dataclasses.replace(self, result=result, axes=(*axes, axis))
+
+    def _multiplied(self, moved: tuple[int, ...], precision: Any) -> Array:
+        """Return g with the cotangent shifted along some axes."""
+        a, g = self._input(moved), self._cotangent(moved)
+        if self._few:
+            accumulated = wide(a.dtype)
+            block = jnp.matmul(
+                a, g, precision=precision, preferred_element_type=accumulated
+            )
+        else:
+            block = norms.product(a, g, precision)
+        if not moved:
+            return block
+        kept = [k for k in range(len(self.axes)) if k not in moved]
+        split = [block.shape[0], *(self.axes[k].offsets for k in kept), self.result[-2]]
+        split += [*(self.axes[k].offsets for k in moved), self.result[-1]]
+        names = ["n", *kept, "channel", *moved, "feature"]
+        order = ["n", *range(len(self.axes)), "channel", "feature"]
+        block = block.reshape(split).transpose([names.index(name) for name in order])
+        return block.reshape(block.shape[0], -1, self.result[-1])
 
     def _sizes(self, moved: tuple[int, ...]) -> tuple[int, int, int, int]:
         """Return N, T, d, p of the product with the cotangent shifted along some axes."""
@@ -250,6 +301,17 @@ def _windows(x: Array, axis: Axis, at: int, into: int) -> Array:
     starts = [position * step for position in range(positions)]
     pieces = [lax.slice_in_dim(x, s, s + span, stride, at) for s in starts]
     return jnp.moveaxis(jnp.stack(pieces, at), at + 1, into)
+
+
+def _of_neighbours(block: Array) -> Array:
+    """Return the gradient g, (1, d, p), of what runs of neighbours sum up to.
+
+    Neighbour j of a run meets offsets j, j + 1, ... of (1, offset..., channel, j, feature).
+    """
+    run = block.shape[-2]
+    offsets = block.shape[-4] - run + 1
+    parts = [block[..., j : j + offsets, :, j, :] for j in range(run)]
+    return functools.reduce(operator.add, parts).reshape(1, -1, block.shape[-1])
 
 
 def _padded(x: Array, axis: int, low: int, high: int) -> Array:
