@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 from fnn import per_example
+from fnn.per_example import blocks
 from fnn.per_example.convolutions import Convolution
 
 WEIGHTS = np.array([1.0, 2.0, 3.0], np.float32)
@@ -153,3 +154,47 @@ def test_norms_at_any_magnitude_are_not_too_small(case):
     np.testing.assert_allclose(norms[inside], wanted[inside], rtol=3e-6)
     assert np.isinf(norms[~inside]).all()
     assert inside.sum() > 5
+
+
+def test_gradients_of_layers_to_come_take_no_memory():
+    """Formed in blocks, the gradients of a layer are there from its own turn on."""
+    count, channels = 40, 32
+    x = jax.ShapeDtypeStruct((count, 8, 8, channels), np.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, channels, channels), np.float32)
+    plain = PLAIN | {"padding": (1, 1)}
+
+    def loss(kernels, x):
+        for kernel in kernels:
+            x = jnp.tanh(convolve(x, kernel, **plain))
+        return jnp.sum(x)
+
+    def temporaries(layers):
+        @jax.jit
+        def norms(*args):
+            g = per_example.gradients(loss, memory_budget=2**21)(*args)
+            assert {row.rule for row in g.explain().rows} == {"formed"}
+            return g.norms()
+
+        compiled = norms.lower([kernel] * layers, x).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    of_a_layer = 4 * count * kernel.size
+    assert temporaries(6) - temporaries(2) < 4 * of_a_layer / 2
+
+
+def test_blocks_that_do_not_fill_the_batch_keep_examples_apart():
+    x = np.arange(14.0, dtype=np.float32).reshape(7, 1, 2)
+    x[0, 0, 0] = np.nan
+    ids, nothing = np.arange(7, dtype=np.int32), np.zeros((7, 0), np.float32)
+
+    def one(example):
+        x, i, nothing = example
+        return x.sum() + jnp.sum(nothing), {"id": i * 2, "row": x}
+
+    for block in range(1, 8):
+        total, rest = jax.jit(lambda *batch, n=block: blocks.over(one, batch, 7, n))(
+            x, ids, nothing
+        )
+        np.testing.assert_array_equal(total, x.sum((1, 2)))
+        np.testing.assert_array_equal(rest["id"], ids * 2)
+        np.testing.assert_array_equal(rest["row"], x)

@@ -31,7 +31,7 @@ def over(
     if block >= count:
         return jax.vmap(function)(batch)
     if devices == 1:
-        return lax.map(function, batch, batch_size=block)
+        return _in_turn(jax.vmap(function), batch, count, block)
     rows = _rows(batch, devices)
     values = lax.map(jax.vmap(function), rows, batch_size=block // devices)
     return jax.tree.map(
@@ -62,6 +62,38 @@ def total(
     first = jax.tree.map(lambda x: x[whole:], batch)
     start = summed(first)  # of no example, it is zeros
     return lax.scan(lambda sum_, part: (sum_ + summed(part), None), start, parts)[0]
+
+
+def _in_turn(
+    function: Callable[[PyTree], Any], batch: PyTree, count: int, block: int
+) -> Any:
+    """Return `function` of each block, end to end; the last may begin in the one before."""
+    shapes = jax.tree.map(lambda x: (block, *x.shape[1:]), batch)
+    # XLA may lay out axes of one element as the first in memory, and copies for a loop.
+    batch = jax.tree.map(
+        lambda x: x.reshape(len(x), *(n for n in x.shape[1:] if n != 1)), batch
+    )
+
+    def values(start: Any) -> Any:
+        rows = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, block), batch)
+        return function(jax.tree.map(lax.reshape, rows, shapes))
+
+    def put(k: Array, filled: PyTree) -> PyTree:
+        start = jnp.minimum(k * block, count - block)
+        return jax.tree.map(
+            lambda x, y: lax.dynamic_update_slice_in_dim(x, y, start, 0),
+            filled,
+            values(start),
+        )
+
+    def blank(y: Any) -> Array:
+        late = sum((x.astype(y.dtype) for x in firsts), jnp.zeros((), y.dtype))
+        return jnp.broadcast_to(late, (count, *y.shape[1:]))
+
+    # Zeros depend on nothing: XLA would keep memory for them from the program's start on.
+    firsts = [lax.stop_gradient(x.ravel()[0]) for x in jax.tree.leaves(batch) if x.size]
+    start = jax.tree.map(blank, jax.eval_shape(values, 0))
+    return lax.fori_loop(0, -(-count // block), put, start)
 
 
 def _rows(batch: PyTree, devices: int) -> PyTree:
