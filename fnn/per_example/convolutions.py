@@ -303,16 +303,5 @@ def _windows(x: Array, axis: Axis, at: int, into: int) -> Array:
     return jnp.moveaxis(jnp.stack(pieces, at), at + 1, into)
 
 
-def _of_neighbours(block: Array) -> Array:
-    """Return the gradient g, (1, d, p), of what runs of neighbours sum up to.
-
-    Neighbour j of a run meets offsets j, j + 1, ... of (1, offset..., channel, j, feature).
-    """
-    run = block.shape[-2]
-    offsets = block.shape[-4] - run + 1
-    parts = [block[..., j : j + offsets, :, j, :] for j in range(run)]
-    return functools.reduce(operator.add, parts).reshape(1, -1, block.shape[-1])
-
-
 def _padded(x: Array, axis: int, low: int, high: int) -> Array:
     return jnp.pad(x, [(low, high) if k == axis else (0, 0) for k in range(x.ndim)])
