@@ -3,7 +3,6 @@
 import functools
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn.layers.transposing import tangent_by
 from fnn.layers.windows import Window, span
-from fnn.types import Array, wide
+from fnn.types import Array, Shape, wide
 
 BLOCK = 2**13  # elements of an example whose products are summed at a time
 
@@ -51,7 +50,7 @@ _sums.defjvp(_sums_jvp, symbolic_zeros=True)
 _sums_once = jax.jit(_sums, static_argnums=2, inline=True)
 
 
-def _input_gradient(kernel: Array, window: Window, spatial: Any, g: Array) -> Array:
+def _input_gradient(kernel: Array, window: Window, spatial: Shape, g: Array) -> Array:
     """Return Σₖ K[k, c] g[(i - dilation · k) / stride, c], where g has such an element."""
     point = (1,) * len(window.size)
     around = window._replace(stride=point, margins=window.edges(spatial))
@@ -81,7 +80,7 @@ def _kernel_gradient(x: Array, window: Window, g: Array) -> Array:
     return total.reshape(*window.size, x.shape[-1])
 
 
-def _rows(shape: Sequence[int]) -> int:
+def _rows(shape: Shape) -> int:
     """Return how many rows of an example to take at a time, which divide all of them."""
     fitting = max(1, BLOCK // math.prod(shape[1:]))
     return next(n for n in range(min(fitting, shape[0]), 0, -1) if shape[0] % n == 0)

@@ -61,7 +61,7 @@ class Window(NamedTuple):
         return self._replace(margins=((0, 0),) * len(self.size))
 
     def pad(self, x: Array, fill: float = 0.0, apart: Shape | None = None) -> Array:
-        """Return x with its margins filled, and between elements that are set apart."""
+        """Return x with its margins filled, and gaps, its elements `apart` steps apart."""
         steps = apart or (1,) * len(self.size)
         edges = [(*edge, step - 1) for edge, step in zip(self.margins, steps, strict=True)]
         return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [*edges, (0, 0, 0)])
