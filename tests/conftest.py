@@ -1,6 +1,10 @@
 """Strict settings for every test: nothing is promoted, broadcast or reused in silence."""
 
+import contextlib
 import os
+import random
+import socket
+import subprocess
 from pathlib import Path
 
 import jax
@@ -64,3 +68,35 @@ def mnist_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no MNIST in {folder}; set FNN_DATA to the folder that holds mnist/")
     return folder
+
+
+@pytest.fixture
+def start_process():
+    """Return `subprocess.Popen` with pipes of text; whatever fails, the process ends."""
+    with contextlib.ExitStack() as stack:
+
+        def start(command, **options):
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            popen = subprocess.Popen(list(map(str, command)), text=True, **pipes | options)
+            stack.enter_context(popen)  # closes the pipes, after the kill
+            stack.callback(popen.kill)
+            return popen
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Return a function that finds a port which nobody has.
+
+    It is below those that the system gives to connections, so that none gets it while
+    the process that is to listen starts.
+    """
+
+    def find():
+        for port in random.sample(range(20_000, 32_768), 100):
+            with contextlib.suppress(OSError), socket.create_server(("localhost", port)):
+                return port
+        raise OSError("no port is free")
+
+    return find

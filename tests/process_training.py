@@ -1,8 +1,9 @@
 """One of several processes that train together, each on two simulated devices.
 
-    process_training.py CHECKPOINTS RESULT COORDINATOR PROCESSES PROCESS
+    process_training.py CHECKPOINTS RESULT COORDINATOR PROCESSES PROCESS [EPOCH]
 
-The first writes the parameters and the history to the file RESULT.
+The first writes the parameters and the history to the file RESULT. With EPOCH, the last
+process raises an exception at the end of that epoch.
 """
 
 import os
@@ -53,13 +54,18 @@ def train(checkpoint=None, data=(X, Y), epochs=30, **options):
     )
 
 
-def main(folder, result, coordinator, processes, process):
+def main(folder, result, coordinator, processes, process, failing_epoch=None):
     start_processes(coordinator, int(processes), int(process), timeout=60, heartbeat=10)
+
+    def fail(end):
+        if process == "1" and str(end.epoch) == failing_epoch:
+            raise KeyError("no such column")
+
     trained = train(
         Checkpointer(folder, keep=None, asynchronous=False),
         mesh=make_mesh(),
         sharding=FullySharded(),
-        callbacks=[fnn.training.LogToFile(f"{folder}.jsonl")],
+        callbacks=[fnn.training.LogToFile(f"{folder}.jsonl"), fail],
     )
     x = Watched(X)
     streamed = train(data=fnn.data.Streamed(x, Y), epochs=1, mesh=make_mesh())

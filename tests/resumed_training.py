@@ -1,12 +1,13 @@
 """Train with checkpoints in a process of its own, which the tests kill or interrupt.
 
-python tests/resumed_training.py CHECKPOINTS EVERY RESULT
+python tests/resumed_training.py CHECKPOINTS EVERY RESULT [EPOCH]
 
-At the end of each epoch it prints its number.
+At the end of each epoch it prints its number. At the end of EPOCH it waits for a signal.
 """
 
 import signal
 import sys
+import time
 
 import jax
 import numpy as np
@@ -16,8 +17,17 @@ from fnn.checkpoint import Checkpointer
 from fnn.training import pieces, resumption
 
 
-def train(checkpoint: Checkpointer | None) -> fnn.training.FitResult:
+def train(
+    checkpoint: Checkpointer | None, last_epoch: int | None = None
+) -> fnn.training.FitResult:
     """Train a network with all that has a state: statistics, noise, moments, patience."""
+
+    def say(end: fnn.training.EpochEnd) -> None:
+        sys.stdout.write(f"{end.epoch}\n")
+        sys.stdout.flush()
+        while end.epoch == last_epoch:
+            time.sleep(1)
+
     rng = np.random.default_rng(0)
     x = rng.normal(size=(230, 6)).astype("float32")
     y = (x[:, 0] * x[:, 1] > 0).astype("int32")
@@ -41,18 +51,13 @@ def train(checkpoint: Checkpointer | None) -> fnn.training.FitResult:
     )
 
 
-def say(end: fnn.training.EpochEnd) -> None:
-    sys.stdout.write(f"{end.epoch}\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
     pieces.SECONDS_PER_PIECE = 0.01
     pieces.FIRST_PIECE = 2
     resumption.SECONDS_BETWEEN_SAVES = 0.0
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
-    folder, every, path = sys.argv[1:]
-    result = train(Checkpointer(folder, every=int(every)))
+    folder, every, path, *last_epoch = sys.argv[1:]
+    result = train(Checkpointer(folder, every=int(every)), *map(int, last_epoch))
     history = {k: jax.numpy.asarray(v) for k, v in result.history.items() if k != "seconds"}
     tree = {"params": result.params, "state": result.state, "history": history}
     fnn.checkpoint.save(path, tree)

@@ -15,6 +15,7 @@ import pytest
 from fnn.checkpoint import Checkpointer
 
 KILLS = 60
+ENOUGH_KILLS = 600  # by which one was within a write
 SIZES = (1, 1_000, 200_000)
 
 AHEAD = 3  # writers that are importing JAX while another one writes
@@ -70,25 +71,30 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path, asynchronous, c
     checkpointer = Checkpointer(tmp_path)
     template = {str(n): np.zeros(n) for n in SIZES}
     moments = random.Random(0)
-    newest, halves = 0, 0
+    newest, kills, halves = 0, 0, 0
     with writers(command) as processes:
-        for process in itertools.islice(processes, KILLS):
+        for process in itertools.islice(processes, ENOUGH_KILLS):
             print(file=process.stdin, flush=True)
             assert process.stdout.readline() == "begun\n"
-            time.sleep(moments.uniform(0, 0.1))
+            goal = newest + moments.randint(0, 3)  # so that there is progress at any speed
+            while (checkpointer.latest() or 0) < goal:
+                assert process.poll() is None
+            time.sleep(moments.uniform(0, 0.05))
             process.kill()
             process.wait()
+            kills += 1
             halves += bool(list(tmp_path.glob(".*.tmp")))
-            if not checkpointer.steps():
-                continue
-            with warnings.catch_warnings(action="error"):  # none is passed over
-                restored = checkpointer.restore(template)
-            assert restored.step >= newest
-            newest = restored.step
-            for leaf in restored.tree.values():
-                np.testing.assert_array_equal(leaf, np.full_like(leaf, newest))
+            if checkpointer.steps():
+                with warnings.catch_warnings(action="error"):  # none is passed over
+                    restored = checkpointer.restore(template)
+                assert restored.step >= newest
+                newest = restored.step
+                for leaf in restored.tree.values():
+                    np.testing.assert_array_equal(leaf, np.full_like(leaf, newest))
+            if kills >= KILLS and halves:
+                break
     with capsys.disabled():
-        sys.stdout.write(f"{KILLS} kills, {halves} within a write; step {newest}\n")
+        sys.stdout.write(f"{kills} kills, {halves} within a write; step {newest}\n")
     assert halves
     series = Checkpointer(tmp_path, keep=2, best=("loss", "min"))
     with series.open() as writer:

@@ -1,7 +1,6 @@
 """Arrays spread over devices, saved on some and restored on others, by both ways."""
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -105,13 +104,13 @@ jax.distributed.shutdown()
 """
 
 
-def test_each_of_two_processes_writes_and_reads_its_part(tmp_path):
+def test_each_of_two_processes_writes_and_reads_its_part(
+    tmp_path, start_process, free_port
+):
     pytest.importorskip("orbax.checkpoint")
-    with socket.create_server(("localhost", 0)) as server:
-        address = f"localhost:{server.getsockname()[1]}"
-    command = [sys.executable, "-c", OF_SEVERAL_PROCESSES, str(tmp_path), address]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen([*command, str(i)], **pipes) for i in range(2)]
+    address = f"localhost:{free_port()}"
+    command = [sys.executable, "-c", OF_SEVERAL_PROCESSES, tmp_path, address]
+    processes = [start_process([*command, i]) for i in range(2)]
     for process in processes:
         output, errors = process.communicate(timeout=120)
         assert output.endswith("agree\n"), errors[-3000:]

@@ -1,8 +1,11 @@
-"""Several processes that train as one: start-up, and what they must agree on."""
+"""Several processes that train as one: how they start, end, and agree on values."""
 
+import atexit
 import os
 import socket
+import sys
 import time
+import warnings
 from typing import Any
 
 import jax
@@ -10,9 +13,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from fnn import checks
+from fnn.sharding.peers import DONE, Peers
 from fnn.types import PyTree
 
 PAUSE = 0.5  # seconds between two attempts to reach the coordinator
+ADDRESS_BYTES = 512  # of which process 0 tells the others where it listens
 
 
 def start_processes(
@@ -27,8 +32,12 @@ def start_processes(
 
     Call it first of all, in every process, with the same program. On Slurm, on TPU
     virtual machines and under Open MPI no arguments are needed; elsewhere, as under
-    Kubernetes, give the first three. When one process dies, the others end too, within
-    about `heartbeat` seconds.
+    Kubernetes, give the first three.
+
+    When one process dies or ends with an exception, the others say which one it was, and
+    end within about `heartbeat` seconds. For that, process 0 listens on a second port,
+    which the system chooses; where the others can't reach it, they warn, and JAX alone
+    ends them, in words of its own.
 
     Args:
         coordinator: `"host:port"` of process 0, with a port that is free there.
@@ -71,6 +80,8 @@ def start_processes(
     except (RuntimeError, ValueError) as error:
         error.add_note(_explanation(coordinator, processes))
         raise
+    if jax.process_count() > 1:
+        _watch(coordinator, heartbeat)
 
 
 def is_first() -> bool:
@@ -94,6 +105,49 @@ def gathered(values: PyTree) -> PyTree:
         return multihost_utils.process_allgather(leaf, tiled=True)
 
     return jax.tree.map(whole, values)
+
+
+def _watch(coordinator: str | None, heartbeat: int) -> None:
+    """End this process when another one fails, and tell the others how this one ends."""
+    process, processes = jax.process_index(), jax.process_count()
+
+    def end(cause: str) -> None:
+        sys.stderr.write(
+            f"{cause}; process {process} ends too. Start all of them again with the same "
+            f"command: training goes on from the last checkpoint.\n"
+        )
+        sys.stderr.flush()
+        # Time for what goes on to end by itself. It may wait for the dead in a call of
+        # JAX's, which no exception reaches.
+        time.sleep(heartbeat)
+        os._exit(1)
+
+    peers, address = Peers(process, processes, end), ""
+    if process == 0:
+        host, _, _ = (coordinator or "").rpartition(":")
+        address = peers.listen(host.strip("[]") or socket.gethostname())
+    padded = np.frombuffer(address.encode().ljust(ADDRESS_BYTES), np.uint8)
+    address = np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes().decode()
+    if process != 0:
+        try:
+            peers.join(address)
+        except OSError as error:
+            host, port, _ = address.split()
+            warnings.warn(
+                f"process {process} can't reach process 0 at {host}:{port}: {error}; it "
+                f"will not be told which process fails",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+    atexit.register(lambda: peers.close(_how_this_process_ends()))
+
+
+def _how_this_process_ends() -> str:
+    """Return `DONE`, or the exception that nothing caught."""
+    error = getattr(sys, "last_value", None)
+    if error is None:
+        return DONE
+    return f"failed: {type(error).__name__}: {error}"
 
 
 def _check(coordinator: str, processes: Any, process: Any) -> None:
