@@ -69,6 +69,14 @@ def known(name):
     return True
 
 
+def test_no_page_has_the_name_of_one_that_sphinx_writes():
+    """It would be written over, without a warning."""
+    own = {"search", "genindex", "modindex", "py-modindex"}
+    pages = {path.stem for path in DOCS.iterdir() if path.suffix in (".md", ".rst")}
+    assert "index" in pages
+    assert own & pages == set()
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
 def test_links_lead_somewhere(name):
     """Those of the site are checked when it is built."""
