@@ -160,5 +160,5 @@ def _check(sampling_rate: float, steps: int, delta: float, relation: str) -> Non
     try:
         import dp_accounting  # noqa: F401
     except ImportError as error:
-        error.add_note("pip install fnn[privacy], or dp-accounting")
+        error.add_note("accounting needs dp-accounting: pip install 'fnn[privacy]'")
         raise
