@@ -7,6 +7,7 @@ parameter, use `functools.partial(fnn.activations.leaky_relu, negative_slope=0.1
 import jax
 import jax.numpy as jnp
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.types import Array
 
 
@@ -273,3 +274,6 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
         Array([0.], dtype=float32)
     """
     return jax.nn.log_softmax(x, axis)
+
+
+_explain_missing(__name__)

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.types import Array, Key, Shape, wide
 from fnn.values import Value
 
@@ -191,3 +192,5 @@ lecun_normal = VarianceScaling(1.0, "in", "normal")
 lecun_uniform = VarianceScaling(1.0, "in", "uniform")
 zeros = Constant(0.0)
 ones = Constant(1.0)
+
+_explain_missing(__name__)

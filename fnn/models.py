@@ -16,6 +16,7 @@ from fnn.layers.linear import Dense, Flatten
 from fnn.layers.normalization import BatchNorm, GroupNorm
 from fnn.layers.pooling import GlobalPool, MaxPool
 from fnn.layers.stochastic import Dropout, StochasticDepth
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.types import Array, Params
 
 Activation: TypeAlias = Callable[[Array], Array]
@@ -35,7 +36,7 @@ def perceptron(outputs: int = 1) -> Sequential:
         >>> fnn.models.perceptron()
         fnn.Sequential(
             fnn.Flatten(),
-            fnn.Dense(1, kernel_init=fnn.initializers.Constant(0.0)),
+            fnn.Dense(1, kernel_init=fnn.initializers.zeros),
             fnn.activations.binary_step,
         )
     """
@@ -295,3 +296,6 @@ def autoencoder(
     encoder = mlp(*widths, activation=activation)
     decoder = mlp(*reversed(widths[:-1]), inputs, activation=activation)
     return Sequential(encoder=encoder, decoder=decoder, output=output_activation)
+
+
+_explain_missing(__name__)

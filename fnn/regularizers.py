@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.tree import Pattern
 from fnn.types import Array, Params, wide
 from fnn.values import Value
@@ -179,3 +180,6 @@ def _normalized(on: Pattern) -> Pattern:
     if not globs or not all(isinstance(glob, str) for glob in globs):
         raise ValueError(f"on must be a glob on paths, or a tuple of them, got {on!r}")
     return on if isinstance(on, str) else globs
+
+
+_explain_missing(__name__)

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.types import Array, PyTree, as_dtype, as_number, wide
 
 Pattern: TypeAlias = str | tuple[str, ...]
@@ -225,3 +226,6 @@ def merge(a: PyTree, b: PyTree) -> PyTree:
 
 def _join(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+_explain_missing(__name__)

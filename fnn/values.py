@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, dataclass_transform
 
 import jax
@@ -32,9 +32,11 @@ class Value:
     Two values are equal when their types and their fields are; arrays compare by
     content, `functools.partial` by function and arguments. A value is therefore
     safe as a static argument of `jax.jit`: building it again does not recompile.
-    `repr` omits fields that have their default, and names JAX's functions and
-    fnn's own classes by their public names; those are also what is pickled, so
-    that a model that holds `jax.nn.relu` pickles although the function does not.
+    `repr` omits fields that have their default, and names JAX's functions, fnn's own
+    classes and its ready-made values by their public names; those of functions are
+    also what is pickled, so that a model that holds `jax.nn.relu` pickles although the
+    function does not. An argument that a class does not have is an error, which names
+    the one that is meant.
 
     Change a value with `dataclasses.replace`.
 
@@ -45,13 +47,18 @@ class Value:
         fnn.Dense(10, bias=False)
         >>> eval(repr(layer)) == layer
         True
+        >>> fnn.Dense(10, kernel_init=fnn.initializers.Constant(0.0))
+        fnn.Dense(10, kernel_init=fnn.initializers.zeros)
     """
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         # Without fields of its own, a class is made as what it inherits from is.
         own = bool(inspect.get_annotations(cls))
+        by_hand = "__init__" in cls.__dict__
         dataclasses.dataclass(frozen=True, repr=False, eq=False, init=own)(cls)
+        if own and not by_hand:
+            cls.__init__ = _explaining(cls.__init__)  # type: ignore[method-assign]
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -67,6 +74,8 @@ class Value:
         return int(self.__dict__["_hash"])
 
     def __repr__(self) -> str:
+        if ready_made := _ready_made(self):
+            return ready_made
         name, arguments = public_name(type(self)), list(self._arguments())
         line = f"{name}({', '.join(arguments)})"
         if len(line) <= LINE_LENGTH and "\n" not in line:
@@ -83,7 +92,7 @@ class Value:
             value = getattr(self, field.name)
             if field.default is dataclasses.MISSING:
                 yield show(value)
-            elif _comparable(value) != _comparable(field.default):
+            elif not _same(value, field.default):
                 yield f"{field.name}={show(value)}"
 
     def _set(self, **fields: Any) -> None:
@@ -127,13 +136,57 @@ def public_name(thing: Any) -> str:
         return repr(thing)
     if module in ("builtins", "__main__"):
         return str(name)
-    parts = module.split(".")
+    return _shortest_name(module, str(name), thing)
+
+
+def _shortest_name(module: str, name: str, thing: Any) -> str:
+    """Return the name under which the outermost package has what a module defines."""
+    parts, first = module.split("."), name.partition(".")[0]
     prefixes = (".".join(parts[: i + 1]) for i in range(len(parts)))
-    candidates = JAX_NAMESPACES if parts[0] == "jax" else prefixes
-    for candidate in candidates:
+    # To ask a package of fnn's for what it does not have takes long: it makes an error.
+    having = (p for p in prefixes if first in dir(sys.modules.get(p)))
+    for candidate in JAX_NAMESPACES if parts[0] == "jax" else having:
         if _lookup(sys.modules.get(candidate), name) is thing:
             return f"{candidate}.{name}"
     return f"{module}.{name}"
+
+
+def _ready_made(value: Value) -> str | None:
+    """Return the name of fnn's ready-made value that equals this one, if there is one.
+
+    It stands in the module of its class, as `he_normal` does beside `VarianceScaling`.
+    """
+    module = type(value).__module__
+    if not module.startswith("fnn."):
+        return None
+    for name, thing in vars(sys.modules[module]).items():
+        ready = type(thing) is type(value) and not name.startswith("_")
+        if ready and _same(_fields(thing), _fields(value)):
+            return _shortest_name(module, name, thing)
+    return None
+
+
+def _explaining(init: Callable[..., None]) -> Callable[..., None]:
+    """Make an `__init__` say which argument is meant by one that it does not have."""
+
+    @functools.wraps(init)
+    def __init__(self: Value, *args: Any, **named: Any) -> None:  # noqa: N807
+        try:
+            init(self, *args, **named)
+        except TypeError as error:
+            fields = [field.name for field in dataclasses.fields(self) if field.init]
+            # From the call itself: what `__post_init__` raises has a frame of its own.
+            at_call = error.__traceback__ is not None and not error.__traceback__.tb_next
+            if not at_call or named.keys() <= {*fields}:
+                raise
+            from fnn.suggestions import misnamed
+
+            message = misnamed(public_name(type(self)), named, fields)
+        else:
+            return
+        raise TypeError(message)
+
+    return __init__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +219,14 @@ def _lookup(module: Any, name: str) -> Any:
     for part in name.split("."):
         module = getattr(module, part, None)
     return module
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two fields are equal; a tracer, which has no value, equals none."""
+    try:
+        return bool(_comparable(one) == _comparable(other))
+    except jax.errors.TracerBoolConversionError:
+        return False
 
 
 def _comparable(value: Any) -> Any:

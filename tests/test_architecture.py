@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fnn"
 
 FLOORS = [
-    {"types", "values", "lazy"},
+    {"types", "suggestions"},
+    {"values", "lazy"},
     {"checks", "platforms"},
     {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
     {"layers.base", "layers.combinators", "regularizers", "checkpoint", "sharding"},

@@ -93,6 +93,11 @@ def test_module_is_documented(module):
     assert module.__doc__
 
 
+# Errors for missing names; not an export.
+EXPLAINED = {
+    "from fnn.lazy import explain_missing as _explain_missing",
+    "_explain_missing(__name__)",
+}
 PACKAGES = [module for module in MODULES if hasattr(module, "__path__")]
 
 
@@ -100,6 +105,8 @@ PACKAGES = [module for module in MODULES if hasattr(module, "__path__")]
 def test_package_only_re_exports_by_name(package):
     """What is not exported is not to be had from a package by accident."""
     for node in statements(package):
+        if ast.unparse(node) in EXPLAINED:
+            continue
         if isinstance(node, ast.AnnAssign):
             assert node.target.id == "__version__"
             continue

@@ -117,6 +117,21 @@ def test_a_tracer_inside_a_value_is_no_key_but_works():
     np.testing.assert_array_equal(jax.vmap(update)(jnp.array([1.0, 2.0])), [-1.0, -2.0])
 
 
+@pytest.mark.parametrize(
+    "make",
+    [fnn.initializers.Normal, fnn.initializers.Constant, lambda b: Box(1, rate=b)],
+)
+def test_a_tracer_inside_a_value_prints(make):
+    """Whether it equals a default is not known; an error inside `jit` shows layers so."""
+
+    def show_while_tracing(x):
+        assert "Tracer" in repr(make(x))
+        return x
+
+    jax.make_jaxpr(show_while_tracing)(0.5)
+    jax.vmap(show_while_tracing)(jnp.ones(2))
+
+
 def test_order_of_a_dict_counts():
     assert Box({"a": 1, "b": 2}) != Box({"b": 2, "a": 1})
 

@@ -7,3 +7,6 @@ from fnn.checkpoint.files import save as save
 from fnn.checkpoint.series import Checkpointer as Checkpointer
 from fnn.checkpoint.series import Restored as Restored
 from fnn.checkpoint.sharded import OrbaxCheckpointer as OrbaxCheckpointer
+from fnn.lazy import explain_missing as _explain_missing
+
+_explain_missing(__name__)

@@ -16,3 +16,6 @@ from fnn.diagnostics.rates import learning_rate_range as learning_rate_range
 from fnn.diagnostics.reports import SignalReport as SignalReport
 from fnn.diagnostics.reports import signal_report as signal_report
 from fnn.diagnostics.verdicts import Fault as Fault
+from fnn.lazy import explain_missing as _explain_missing
+
+_explain_missing(__name__)

@@ -9,6 +9,7 @@ inside `jit` and `vmap`, where values are not known, a class or a sign that is n
 NaN.
 """
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.losses.classification import binary_cross_entropy as binary_cross_entropy
 from fnn.losses.classification import binary_focal as binary_focal
 from fnn.losses.classification import hinge as hinge
@@ -29,3 +30,5 @@ from fnn.losses.regression import mean_squared_error as mean_squared_error
 from fnn.losses.regression import poisson_nll as poisson_nll
 from fnn.losses.regression import quantile as quantile
 from fnn.losses.regression import squared_error as squared_error
+
+_explain_missing(__name__)

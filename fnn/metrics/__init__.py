@@ -8,6 +8,7 @@ Of a set (`confusion_matrix`, `precision`, `recall`, `f1`, `roc_auc`, `r2`,
 once, since a mean over examples or batches would not give them.
 """
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.metrics.accuracies import accuracy as accuracy
 from fnn.metrics.accuracies import binary_accuracy as binary_accuracy
 from fnn.metrics.accuracies import top_k_accuracy as top_k_accuracy
@@ -19,3 +20,5 @@ from fnn.metrics.scores import expected_calibration_error as expected_calibratio
 from fnn.metrics.scores import r2 as r2
 from fnn.metrics.scores import roc_auc as roc_auc
 from fnn.metrics.streaming import WeightedMean as WeightedMean
+
+_explain_missing(__name__)

@@ -5,6 +5,7 @@ the cotangent that came back. Norms, clipped sums, inner products and moments of
 them follow from these factors, which one backward pass computes anyway.
 """
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.per_example.accounting import (
     calibrate_noise_multiplier as calibrate_noise_multiplier,
 )
@@ -33,3 +34,5 @@ from fnn.per_example.statistics import GroupNorms as GroupNorms
 from fnn.per_example.statistics import NoiseScale as NoiseScale
 from fnn.per_example.statistics import gradient_noise_scale as gradient_noise_scale
 from fnn.per_example.statistics import group_norms as group_norms
+
+_explain_missing(__name__)

@@ -5,6 +5,7 @@ them: titles, limits and files are the caller's. Colours stay apart for the colo
 and fit a light or a dark background, whichever the axes have. `theme` sets one.
 """
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.plots.classification import confusion_matrix as confusion_matrix
 from fnn.plots.classification import decision_regions as decision_regions
 from fnn.plots.curves import learning_curve as learning_curve
@@ -30,3 +31,5 @@ from fnn.plots.spread import gradient_norms as gradient_norms
 from fnn.plots.themes import theme as theme
 from fnn.plots.trials import heat_map as heat_map
 from fnn.plots.trials import parallel_coordinates as parallel_coordinates
+
+_explain_missing(__name__)

@@ -15,7 +15,10 @@ What is not in the weights must be the same on both sides. PyTorch's default `ep
 `RMSNorm` is another one, and its `momentum` of `BatchNorm2d` is 1 less fnn's.
 """
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.pytorch.state_dicts import from_state_dict as from_state_dict
 from fnn.pytorch.state_dicts import load as load
 from fnn.pytorch.state_dicts import save as save
 from fnn.pytorch.state_dicts import to_state_dict as to_state_dict
+
+_explain_missing(__name__)

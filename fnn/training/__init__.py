@@ -1,5 +1,6 @@
 """Training: an objective, a pure step, and loops that run it."""
 
+from fnn.lazy import explain_missing as _explain_missing
 from fnn.training.early_stopping import EarlyStopping as EarlyStopping
 from fnn.training.early_stopping import StoppingState as StoppingState
 from fnn.training.evaluation import evaluate as evaluate
@@ -20,3 +21,5 @@ from fnn.training.pure import train as train
 from fnn.training.step import Step as Step
 from fnn.training.step import TrainState as TrainState
 from fnn.training.step import make_step as make_step
+
+_explain_missing(__name__)
