@@ -54,10 +54,9 @@ class Value:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         # Without fields of its own, a class is made as what it inherits from is.
-        own = bool(inspect.get_annotations(cls))
-        by_hand = "__init__" in cls.__dict__
+        own = bool(inspect.get_annotations(cls)) and "__init__" not in vars(cls)
         dataclasses.dataclass(frozen=True, repr=False, eq=False, init=own)(cls)
-        if own and not by_hand:
+        if own:
             cls.__init__ = _explaining(cls.__init__)  # type: ignore[method-assign]
 
     def __eq__(self, other: object) -> bool:
@@ -92,7 +91,7 @@ class Value:
             value = getattr(self, field.name)
             if field.default is dataclasses.MISSING:
                 yield show(value)
-            elif not _same(value, field.default):
+            elif not same(value, field.default):
                 yield f"{field.name}={show(value)}"
 
     def _set(self, **fields: Any) -> None:
@@ -161,7 +160,7 @@ def _ready_made(value: Value) -> str | None:
         return None
     for name, thing in vars(sys.modules[module]).items():
         ready = type(thing) is type(value) and not name.startswith("_")
-        if ready and _same(_fields(thing), _fields(value)):
+        if ready and same(_fields(thing), _fields(value)):
             return _shortest_name(module, name, thing)
     return None
 
@@ -221,7 +220,7 @@ def _lookup(module: Any, name: str) -> Any:
     return module
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Return whether two fields are equal; a tracer, which has no value, equals none."""
     try:
         return bool(_comparable(one) == _comparable(other))

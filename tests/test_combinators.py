@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+import pickle
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fnn
 
@@ -58,6 +61,25 @@ def test_a_subclass_without_fields_is_made_as_its_base_is():
     assert Tower(*layers) != fnn.Sequential(*layers)
 
 
+class Counted(fnn.Parallel):
+    """A kind with fields of its own."""
+
+    width: int
+    note: str = "none"
+
+
+def test_a_subclass_with_fields_takes_layers_too():
+    made = Counted(fnn.Dense(3), jax.nn.relu, width=2, merge=sum)
+    assert (made.width, made.note, len(made.layers)) == (2, "none", 2)
+    text = "test_combinators.Counted(fnn.Dense(3), jax.nn.relu, merge=sum, width=2)"
+    assert repr(made) == text
+    assert dataclasses.replace(made, note="some")[:1] == Counted(
+        fnn.Dense(3), width=2, merge=sum, note="some"
+    )
+    with pytest.raises(TypeError, match="Counted needs the argument width"):
+        Counted(fnn.Dense(3))
+
+
 def test_layers_without_parameters_rename_and_change_nothing():
     x, key = jnp.zeros(5), jax.random.key(0)
     short = fnn.Sequential(fnn.Dense(4), fnn.Dense(3))
@@ -72,16 +94,91 @@ def test_equal_layers_are_initialized_differently():
     assert not np.array_equal(params["dense_0"]["kernel"], params["dense_1"]["kernel"])
 
 
-def test_a_model_can_be_cut_apart():
-    model = fnn.Sequential(fnn.Dense(4), jax.nn.relu, fnn.Dense(3))
-    params, _ = model.init(jax.random.key(0), jnp.zeros(5))
-    body = fnn.Sequential(*model.layers[:-1])
-    assert body == dataclasses.replace(model, layers=model.layers[:-1])
-    assert body(params, jnp.ones(5)).shape == (4,)
-    named = fnn.Sequential(body=fnn.Dense(4), head=fnn.Dense(2))
-    assert dataclasses.replace(named) == named
-    with pytest.raises(ValueError, match="2 names for 1 layers"):
-        dataclasses.replace(named, layers=named.layers[:1])
+CHAIN = fnn.Sequential(
+    fnn.Dense(4), jax.nn.relu, fnn.Dropout(0.5), fnn.Sequential(fnn.Dense(5)), fnn.Dense(3)
+)
+NAMED = fnn.Sequential(body=fnn.Dense(4), act=jnp.tanh, head=fnn.Dense(2))
+
+
+@pytest.mark.parametrize(
+    "model", [CHAIN, NAMED, fnn.Parallel(fnn.Dense(2), fnn.Dense(2), jnp.sin, merge=sum)]
+)
+@given(first=st.none() | st.integers(-7, 7), last=st.none() | st.integers(-7, 7))
+def test_items_are_those_of_a_tuple_and_a_part_keeps_its_names(model, first, last):
+    assert (len(model), list(model)) == (len(model.layers), list(model.layers))
+    names = list(model.children)
+    for i, name in enumerate(names):
+        assert model[i] is model[i - len(model)] is model[name] is model.layers[i]
+    for step in (None, 2, -1):
+        cut = slice(first, last, step)
+        part = model[cut]
+        assert type(part) is type(model)
+        assert (part.layers, list(part.children)) == (model.layers[cut], names[cut])
+        assert getattr(part, "merge", None) is getattr(model, "merge", None)
+    for same in (
+        eval(repr(part), {"fnn": fnn, "jax": jax}),
+        pickle.loads(pickle.dumps(part)),
+        dataclasses.replace(part),
+        part[:],
+    ):
+        assert (same, hash(same)) == (part, hash(part))
+
+
+def test_a_part_is_named_only_where_counting_gives_other_names():
+    assert CHAIN[:] == CHAIN
+    assert CHAIN[:2] == fnn.Sequential(fnn.Dense(4), jax.nn.relu)
+    assert repr(CHAIN[4:]) == "fnn.Sequential(dense_1=fnn.Dense(3))"
+    assert NAMED[:1] == fnn.Sequential(body=fnn.Dense(4))
+    assert CHAIN[3:][1:] == CHAIN[4:]
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (5, IndexError, "Sequential has 5 layers, no layer 5"),
+        (-6, IndexError, "Sequential has 5 layers, no layer -6"),
+        ("dense_2", KeyError, "no layer 'dense_2'; it has dense_0, relu_0, dropout_0"),
+        (1.0, TypeError, "float"),
+    ],
+)
+def test_an_item_that_is_not_there(index, error, message):
+    with pytest.raises(error, match=message):
+        CHAIN[index]
+
+
+def test_parts_run_on_the_parameters_of_the_whole_and_on_their_own():
+    x, key = jnp.arange(5.0), jax.random.key(0)
+    params, _ = CHAIN.init(key, x)
+    whole, _ = CHAIN.apply(params, {}, x, key=key, train=True)
+    for cut in (2, 4):
+        first, second = CHAIN[:cut], CHAIN[cut:]
+        h, _ = first.apply(params, {}, x, key=key, train=True)
+        y, _ = second.apply(params, {}, h, key=key, train=True)
+        np.testing.assert_array_equal(y, whole)
+        own = {name: params[name] for name in second.children if name in params}
+        again, _ = second.apply(own, {}, h, key=key, train=True)
+        np.testing.assert_array_equal(again, whole)
+        # The same names, so the same keys: a part begins as it does in the whole.
+        chex.assert_trees_all_equal(second.init(key, h)[0], own)
+
+
+def test_a_part_does_not_run_on_parameters_of_another_layer():
+    """By another name, `dense_1` would be taken for `dense_0`, which has its width too."""
+    model = fnn.Sequential(fnn.Dense(4), fnn.Dense(4))
+    params, _ = model.init(jax.random.key(0), x := jnp.ones(4))
+    np.testing.assert_array_equal(
+        model[1:](params, x), x @ params["dense_1"]["kernel"] + params["dense_1"]["bias"]
+    )
+    with pytest.raises(Exception, match=r"\b(kernel|dense_1)\b"):
+        model[1:]({"dense_0": params["dense_0"]}, x)
+
+
+def test_fields_of_a_model_are_changed_by_replace():
+    body = fnn.Sequential(*CHAIN.layers[:-1])
+    assert body == dataclasses.replace(CHAIN, layers=CHAIN.layers[:-1])
+    assert dataclasses.replace(NAMED) == NAMED
+    with pytest.raises(ValueError, match="3 names for 1 layers"):
+        dataclasses.replace(NAMED, layers=NAMED.layers[:1])
 
 
 def test_repr_of_a_long_model_is_indented_and_evaluates():

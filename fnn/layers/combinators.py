@@ -1,8 +1,9 @@
 """Layers made of layers."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +15,36 @@ from fnn.layers.base import (
     as_layer,
     hands_key_on,
     init_child,
-    kind_of,
     spec,
     takes_key,
 )
+from fnn.layers.parts import LayerLike, Parts
 from fnn.types import Key, Params, PyTree, State
-from fnn.values import show
-
-LayerLike: TypeAlias = Layer | Callable[[Any], Any]
+from fnn.values import same, show
 
 
-class _Composite(Layer):
-    """Several layers, named by kind and count or by the user."""
+class _Composite(Parts):
+    """Several layers, given one by one or by name."""
 
-    layers: tuple[LayerLike, ...]
-    names: tuple[str, ...] | None = None
+    def __init_subclass__(cls) -> None:
+        if "__init__" not in vars(cls):  # a dataclass would take the layers as one tuple
+            cls.__init__ = cls.__init__  # type: ignore[method-assign]
+        super().__init_subclass__()
 
     def _take(self, layers: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Set the fields from `(*layers)`, `(**named)`, or the fields themselves.
 
-        The fields are what `dataclasses.replace` passes; a tuple is never a layer.
+        The fields are what `dataclasses.replace` passes; a tuple is never a layer. A
+        subclass may have others, which are given by name.
         """
         owner = type(self).__name__
+        for field in dataclasses.fields(self)[2:]:
+            if field.name in named:
+                self._set(**{field.name: named.pop(field.name)})
+            elif field.default_factory is not dataclasses.MISSING:
+                self._set(**{field.name: field.default_factory()})
+            elif field.default is dataclasses.MISSING:
+                raise TypeError(f"{owner} needs the argument {field.name}")
         names = None
         if not layers and isinstance(named.get("layers"), tuple):
             layers, names = named.pop("layers"), named.pop("names", None)
@@ -49,27 +58,21 @@ class _Composite(Layer):
             as_layer(layer, f"layer {names[i] if names else i} of {owner}")
         self._set(layers=layers, names=names)
 
-    @functools.cached_property
-    def children(self) -> dict[str, Layer]:
-        """The layers by name; plain callables are wrapped."""
-        layers = [as_layer(layer, "layer") for layer in self.layers]
-        if self.names is not None:
-            return dict(zip(self.names, layers, strict=True))
-        counts: dict[str, int] = {}
-        children = {}
-        for layer in layers:
-            kind = kind_of(layer)
-            counts[kind] = counts.get(kind, -1) + 1
-            children[f"{kind}_{counts[kind]}"] = layer
-        return children
-
     def _arguments(self) -> Iterator[str]:
         for i, layer in enumerate(self.layers):
             yield f"{self.names[i]}={show(layer)}" if self.names else show(layer)
+        for field in dataclasses.fields(self)[2:]:
+            value = getattr(self, field.name)
+            if not same(value, field.default):
+                yield f"{field.name}={show(value)}"
 
 
 class Sequential(_Composite):
     """Apply layers one after the other: y = fₙ(… f₂(f₁(x))).
+
+    It has the length, the order and the items of its layers: `model[0]`, `model[-1]`,
+    `model["dense_1"]`. A slice, such as `model[:-1]`, is a model too. Its layers keep the
+    names that they have in the whole, so it takes the parameters of the whole.
 
     Args:
         *layers: Layers or plain callables. Parameters are named by kind and count,
@@ -89,6 +92,10 @@ class Sequential(_Composite):
         (2,)
         >>> fnn.Sequential(body=fnn.Dense(8), head=fnn.Dense(2))
         fnn.Sequential(body=fnn.Dense(8), head=fnn.Dense(2))
+        >>> model[1:]
+        fnn.Sequential(relu_0=jax.nn.relu, dense_1=fnn.Dense(2))
+        >>> model[:2](params, jax.numpy.ones(4)).shape
+        (8,)
     """
 
     def __init__(self, *layers: LayerLike, **named: LayerLike) -> None:
@@ -123,7 +130,7 @@ class Parallel(_Composite):
     """Apply layers to the same input: y = merge((f₁(x), …, fₙ(x))).
 
     Args:
-        *layers: Layers or plain callables, named as in `Sequential`.
+        *layers: Layers or plain callables, named and counted as in `Sequential`.
         merge: Makes one output of the tuple of outputs, such as the builtin `sum` or
             `functools.partial(jax.numpy.concatenate, axis=-1)`. By default the tuple
             is the output.
@@ -149,8 +156,7 @@ class Parallel(_Composite):
         merge: Callable[[tuple[Any, ...]], PyTree] | None = None,
         **named: LayerLike,
     ) -> None:
-        self._take(layers, named)
-        self._set(merge=merge)
+        self._take(layers, named | {"merge": merge})
 
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         return _init_each(self.children, key, x)
@@ -168,11 +174,6 @@ class Parallel(_Composite):
         outputs, new = _apply_each(self.children, params, state, x, key, train)
         y = tuple(outputs.values())
         return y if self.merge is None else self.merge(y), new
-
-    def _arguments(self) -> Iterator[str]:
-        yield from super()._arguments()
-        if self.merge is not None:
-            yield f"merge={show(self.merge)}"
 
 
 class Residual(Layer):

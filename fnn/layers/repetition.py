@@ -14,7 +14,7 @@ from fnn.layers.base import (
     spec,
     takes_key,
 )
-from fnn.layers.combinators import LayerLike
+from fnn.layers.parts import LayerLike
 from fnn.types import Key, Params, PyTree, State
 
 
