@@ -11,6 +11,7 @@ FLOORS = [
     {"types", "suggestions"},
     {"values", "lazy"},
     {"checks", "platforms"},
+    {"squares"},
     {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
     {
         "layers.base",
