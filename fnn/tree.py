@@ -21,6 +21,9 @@ from fnn.types import Array, PyTree, as_dtype, as_number, wide
 
 Pattern: TypeAlias = str | tuple[str, ...]
 
+STACK = "stack"
+"""The name under which a layer holds the parameters of many copies, stacked."""
+
 
 def add(a: PyTree, b: PyTree) -> PyTree:
     """Return a + b, leaf by leaf.
@@ -107,7 +110,7 @@ def dot(a: PyTree, b: PyTree) -> Array:
 
 
 def norm(tree: PyTree) -> Array:
-    """Return the Euclidean norm ‖tree‖ = √Σ |xᵢ|² over all elements of all leaves, ().
+    """Return the Euclidean norm ‖tree‖ = √Σ xᵢ² over all elements of all leaves, ().
 
     It is right wherever it is a number of its dtype, although a square may not be: the
     norm of 3e20 and 4e20 is 5e20 in float32. Its derivative at 0 is 0.
@@ -121,6 +124,26 @@ def norm(tree: PyTree) -> Array:
         return jnp.float32(0)
     dtype = max((leaf.dtype for leaf in leaves), key=lambda dtype: dtype.itemsize)
     return norms([[as_dtype(leaf, dtype) for leaf in leaves]], (0,))[0]
+
+
+def stacked_axes(tree: PyTree) -> PyTree:
+    """Return a tree of integers: how many leading axes of a leaf count layers.
+
+    `fnn.Repeat` holds the parameters of its copies under the name `stack`, with a leading
+    axis over the copies. So a leaf has one such axis for each `stack` among the names
+    above it. What acts on the weights of a layer as a whole acts on each layer of a stack.
+
+    Example:
+        >>> kernel = jax.numpy.ones((9, 4, 4))
+        >>> stacked_axes({"repeat_0": {"stack": {"kernel": kernel}}, "bias": kernel[0]})
+        {'bias': 0, 'repeat_0': {'stack': {'kernel': 1}}}
+    """
+
+    def count(path: Any, leaf: Any) -> int:
+        names = [_join((entry,)) for entry in path[:-1]]
+        return min(names.count(STACK), len(leaf.shape))
+
+    return jax.tree.map_with_path(count, tree)
 
 
 def size(tree: PyTree) -> int:

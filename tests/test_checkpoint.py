@@ -325,3 +325,19 @@ def test_the_file_has_the_usual_permissions(path):
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_what_repeat_stacked_under_its_old_name_still_loads(tmp_path):
+    """Parameters, the state of an optimizer, and keys, in nested stacks too."""
+    inner = {"kernel": np.arange(24.0).reshape(3, 2, 2, 2), "key": jax.random.key(3)}
+    path = tmp_path / "old.safetensors"
+    old = {"repeat_0": {"layer": {"layer": inner}}, "dense_0": np.ones(2)}
+    fnn.checkpoint.save(path, {"params": old, "opt_state": (old,)})
+    template = {"repeat_0": {"stack": {"stack": inner}}, "dense_0": np.ones(2)}
+    template = {"params": template, "opt_state": (template,)}
+    chex.assert_trees_all_equal(fnn.checkpoint.load(path, template), template)
+    part = fnn.checkpoint.load(path, template, partial="params/repeat_0/*")
+    chex.assert_trees_all_equal(part, template)
+    other = {"repeat_0": {"stack": {"stack": {"bias": np.ones(1)}}}}
+    with pytest.raises(ValueError, match="'repeat_0/stack/stack/bias' is missing"):
+        fnn.checkpoint.load(path, other)

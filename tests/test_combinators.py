@@ -309,3 +309,10 @@ def test_no_key_is_made_for_what_can_not_draw():
     params, state = model.init(jax.random.key(0), x := jnp.ones((2, 3)))
     apply = jax.make_jaxpr(lambda key: model.apply(params, state, x, key=key, train=True))
     assert "random" not in str(apply(jax.random.key(1)))
+
+
+@pytest.mark.parametrize("combinator", [fnn.Sequential, fnn.Parallel])
+def test_the_name_of_stacked_parameters_is_reserved(combinator):
+    message = f"{combinator.__name__} can't name a layer 'stack': the name is reserved"
+    with pytest.raises(ValueError, match=message):
+        combinator(stem=jnp.tanh, stack=fnn.Dense(2))

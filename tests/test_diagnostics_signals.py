@@ -163,13 +163,13 @@ def test_every_kind_of_layer_is_seen_with_its_own_part_of_the_gradient():
     params, state = jax.jit(repeated.init)(jax.random.key(3), X[0])
     parts = [jax.tree.map(lambda a, i=i: a[i], (params, state)) for i in range(2)]
     apart = [
-        {f"residual_{i}": part[k]["repeat_0"]["layer"] for i, part in enumerate(parts)}
+        {f"residual_{i}": part[k]["repeat_0"]["stack"] for i, part in enumerate(parts)}
         for k in range(2)
     ]
     one = signal_report(repeated, CROSS_ENTROPY, params, state, (X, Y))
     params = apart[0] | {"dense_0": params["dense_0"]}
     two = signal_report(written, CROSS_ENTROPY, params, apart[1], (X, Y))
-    assert one.names[0] == "repeat_0/layer/branch/dense_0[0]"
+    assert one.names[0] == "repeat_0/stack/branch/dense_0[0]"
     assert two.names[0] == "residual_0/branch/dense_0"
     for name in ("mean", "deviation", "gradient", "weight_gradient"):
         np.testing.assert_allclose(getattr(one, name), getattr(two, name), 1e-4, 1e-6)

@@ -176,6 +176,63 @@ def test_optimizer_can_be_differentiated(row, x64):
     assert np.isfinite(derivatives(0.0)).all()
 
 
+@over({name: row for name, row in OPTIMIZERS.items() if "," not in name})
+def test_optimizer_moves_a_stack_of_layers_as_it_moves_each(row, x64):
+    """The stacked parameters of `Repeat`, and those of the same layers in a row."""
+    shapes = {"kernel": (2, 2, 3), "bias": (2, 3)}
+    kernel, bias = (example(shape, "float64", seed=6) for shape in shapes.values())
+    nested = {"stack": {"stack": {"kernel": example((2, 1, 3, 2), "float64", seed=7)}}}
+    params = {"a": {"stack": {"kernel": kernel}}, "b": {"stack": {"bias": bias}}}
+    params |= {"d": jnp.ones(())}
+    params["a"] |= {"nested": nested}
+
+    def apart(tree):
+        a, b = tree["a"]["stack"]["kernel"], tree["b"]["stack"]["bias"]
+        inner = tree["a"]["nested"]["stack"]["stack"]["kernel"].reshape(2, 3, 2)
+        return {
+            "a": {f"copy_{i}": {"kernel": k} for i, k in enumerate([*a, *inner])},
+            "b": {f"copy_{i}": {"bias": k} for i, k in enumerate(b)},
+            "d": tree["d"],
+        }
+
+    def run(params):
+        optimizer, grads = row.make(), jax.tree.map(jnp.cos, params)
+        state = optimizer.init(params)
+        for _ in range(2):
+            updates, state = optimizer.update(grads, state, params)
+            params = optimizers.apply_updates(params, updates)
+        return params
+
+    together, each = jax.jit(lambda params: (run(params), run(apart(params))))(params)
+    chex.assert_trees_all_close(apart(together), each, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "unit_of_params"),
+    [
+        (lambda: optimizers.ClipByGlobalNorm(1.0), False),
+        (lambda: optimizers.ClipByNorm(1.0), False),
+        (lambda: optimizers.LAMB(1.0, b1=0.0, b2=0.0, weight_decay=0.0), True),
+        (lambda: optimizers.Muon(1.0, 0.0), False),
+    ],
+    ids=["ClipByGlobalNorm", "ClipByNorm", "LAMB", "Muon"],
+)
+def test_optimizer_that_divides_by_a_norm_does_so_in_any_unit(make, unit_of_params):
+    """Of parameters for `LAMB`, of gradients for the others, which make a unit of it."""
+    optimizer = make()
+    update = jax.jit(lambda g, p: optimizer.update(g, optimizer.init(p), p)[0]["kernel"])
+    vector, moves = jnp.array([[3.0, 4.0]]), {}
+    for unit in (1.0, 1e-25, 1e20, 6e37):
+        if unit_of_params:
+            moves[unit] = update({"kernel": vector}, {"kernel": unit * vector}) / unit
+        elif unit > 1e-20 or isinstance(optimizer, optimizers.Muon):
+            moves[unit] = update({"kernel": unit * vector}, {"kernel": vector})
+    for move in moves.values():
+        np.testing.assert_allclose(move, moves[1.0], rtol=1e-5)
+    if "Clip" in type(optimizer).__name__:
+        np.testing.assert_allclose(moves[1e20], [[0.6, 0.8]], rtol=1e-6)
+
+
 @over(SCHEDULES)
 def test_schedule_agrees_with_formula(row, x64):
     schedule, steps = row.make(), np.arange(0, 60, 7)

@@ -347,7 +347,7 @@ def test_what_clipping_takes_grows_with_the_number_of_leaves_not_its_square():
     grads = {f"w{i}": jnp.ones(2) for i in range(30)}
     update = jax.jit(lambda grads: optimizers.ClipByGlobalNorm(1.0).update(grads, ())[0])
     # A sum over the leaves again for each of them would be 900 additions.
-    assert update.lower(grads).compile().as_text().count(" add(") < 100
+    assert update.lower(grads).compile().as_text().count(" add(") < 150
 
 
 def test_clipping_does_not_overflow_in_float16():

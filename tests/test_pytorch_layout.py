@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_listed():
     [
         (fnn.Maxout(2, 2), (3,), "fnn.Maxout.*no counterpart for its 'bias'"),
         (fnn.Conv(2, (2,), bias="per_position"), (3, 1), "no counterpart for its 'bias'"),
-        (fnn.Repeat(fnn.Dense(3), 2), (3,), "no counterpart for its 'layer'"),
+        (fnn.Repeat(fnn.Dense(3), 2), (3,), "no counterpart for its 'stack'"),
         (
             fnn.Sequential(fnn.Dense(8), fnn.Reshape((2, 2, 2))),
             (3,),

@@ -42,6 +42,14 @@ def test_regularizer_agrees_with_oracle(row, x64):
 
 
 @over(REGULARIZERS)
+def test_regularizer_of_a_stack_is_that_of_its_layers(row):
+    layer = parameters("float32")
+    stacked = jax.tree.map(lambda w: jnp.stack([w, 2 * w]), layer)
+    apart = row.make()(layer) + row.make()(fnn.tree.scale(2, layer))
+    np.testing.assert_allclose(row.make()(stacked), apart, rtol=1e-6)
+
+
+@over(REGULARIZERS)
 def test_regularizer_gradient_is_right_and_zero_elsewhere(row, x64):
     penalty, params, v = row.make(), parameters(), parameters(seed=9)
     grad, forward = jax.jit(

@@ -10,7 +10,7 @@ import pytest
 from contracts import check_derivatives, example, key, notes
 
 import fnn
-from fnn.layers.base import apply_child
+from fnn.layers.base import apply_child, init_child, spec
 from fnn.layers.normalization import BatchNorm
 from fnn.layers.repetition import Repeat
 from fnn.layers.stochastic import Dropout, GaussianNoise
@@ -22,7 +22,7 @@ def unstacked(tree, times):
     """Return the parts of the copies, by the names that `Sequential` gives them."""
     kinds = [f"residual_{i}" for i in range(times)]
     parts = [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(times)]
-    return {k: part["layer"] for k, part in zip(kinds, parts, strict=True) if part}
+    return {k: part["stack"] for k, part in zip(kinds, parts, strict=True) if part}
 
 
 def test_repeat_is_the_unrolled_sequential(x64):
@@ -47,11 +47,12 @@ def test_repeat_is_the_unrolled_sequential(x64):
 def test_copies_are_initialized_as_the_layer_with_keys_of_their_own():
     model, x = Repeat(BLOCK, 3), jnp.ones(4)
     params, _ = model.init(key(), x)
-    kernels = np.asarray(params["layer"]["branch"]["dense_0"]["kernel"])
+    kernels = np.asarray(params["stack"]["branch"]["dense_0"]["kernel"])
     assert kernels.shape == (3, 4, 4)
     assert len({kernel.tobytes() for kernel in kernels}) == 3
     for i, k in enumerate(jax.random.split(key(), 3)):
-        own, _ = fnn.Sequential(layer=BLOCK).init(k, x)
+        own = {}
+        init_child("stack", BLOCK, k, spec(x), own, {})
         copy = jax.tree.map(lambda leaf, i=i: leaf[i], params)
         chex.assert_trees_all_close(copy, own, rtol=1e-6)
 
@@ -62,7 +63,7 @@ def test_state_is_stacked_over_depth_and_unbatched(train):
     model, xs = fnn.batched(Repeat(block, 3)), example((6, 4))
     params, state = jax.jit(model.init)(key(), xs)
     ys, new = jax.jit(lambda p, s: model.apply(p, s, xs, train=train))(params, state)
-    assert new["layer"]["branch"]["batch_norm_0"]["mean"].shape == (3, 4)
+    assert new["stack"]["branch"]["batch_norm_0"]["mean"].shape == (3, 4)
     assert jax.tree.structure(new) == jax.tree.structure(state)
     unrolled = fnn.batched(fnn.Sequential(*[block] * 3))
     parts = unstacked(params, 3), unstacked(state, 3)
@@ -78,7 +79,7 @@ def test_each_copy_has_a_key_of_its_own():
     layer, x = GaussianNoise(0.5), jnp.ones(4)
     y, _ = Repeat(layer, 3).apply({}, {}, x, key=key(1), train=True)
     for k in jax.random.split(key(1), 3):
-        x, _ = apply_child("layer", layer, {}, {}, x, key=k, train=True)
+        x, _ = apply_child("stack", layer, {}, {}, x, key=k, train=True)
     np.testing.assert_allclose(y, x, rtol=1e-6)
 
 
@@ -121,9 +122,9 @@ def test_trees_pass_through_a_plain_callable():
 def test_repeat_of_repeat_stacks_twice():
     model, x = Repeat(Repeat(fnn.Dense(4), 2), 3), example((4,))
     params, _ = model.init(key(), x)
-    assert params["layer"]["layer"]["kernel"].shape == (3, 2, 4, 4)
+    assert params["stack"]["stack"]["kernel"].shape == (3, 2, 4, 4)
     y = x
-    for kernel in params["layer"]["layer"]["kernel"].reshape(6, 4, 4):
+    for kernel in params["stack"]["stack"]["kernel"].reshape(6, 4, 4):
         y = y @ kernel
     np.testing.assert_allclose(model(params, x), y, rtol=1e-5)
 
@@ -132,8 +133,8 @@ def test_summary_sees_inside():
     model = fnn.Sequential(Repeat(BLOCK, 3), fnn.Dense(2))
     summary = fnn.summary(model, jnp.ones(4))
     assert [row.path for row in summary.rows] == [
-        "repeat_0/layer/branch/dense_0",
-        "repeat_0/layer/branch/tanh_0",
+        "repeat_0/stack/branch/dense_0",
+        "repeat_0/stack/branch/tanh_0",
         "dense_0",
     ]
     assert [row.parameters for row in summary.rows] == [3 * 20, 0, 10]
@@ -173,14 +174,14 @@ def test_error_inside_names_the_path():
     params, _ = model.init(key(), jnp.ones(4))
     with pytest.raises(ValueError, match="Dense was initialized for") as e:
         model(params, jnp.ones(3))
-    assert "in layer 'repeat_0/layer/branch/dense_0', fnn.Dense(4)" in notes(e)
+    assert "in layer 'repeat_0/stack/branch/dense_0', fnn.Dense(4)" in notes(e)
 
 
 def test_missing_and_untyped_keys_are_refused():
     model = fnn.Sequential(Repeat(Dropout(0.5), 2))
     with pytest.raises(ValueError, match="Dropout in training needs a key") as e:
         model.apply({}, {}, jnp.ones(4), train=True)
-    assert "in layer 'repeat_0/layer'" in notes(e)
+    assert "in layer 'repeat_0/stack'" in notes(e)
     with pytest.raises(TypeError, match=r"Repeat needs a typed key.*uint32\[2\]"):
         Repeat(Dropout(0.5), 2).apply(
             {}, {}, jnp.ones(4), key=jax.random.PRNGKey(0), train=True

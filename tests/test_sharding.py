@@ -52,8 +52,10 @@ def test_rules_name_parameters_by_path():
 
 def test_a_step_uses_whole_parameters_but_for_stacks_and_what_rules_split():
     assert set(specs(FullySharded(), in_use=True).values()) == {()}
-    kernels = {"conv": jnp.zeros((3, 3, 4, 8)), "stack": jnp.zeros((5, 4, 8))}
-    in_use = {"conv": (), "stack": (None, None, "data")}  # one at a time, in a loop
+    stacked = {"stack": {"kernel": jnp.zeros((5, 4, 8))}}
+    kernels = {"conv_1d": jnp.zeros((3, 4, 8)), "repeat_0": stacked}
+    one_at_a_time = (None, None, "data")  # in a loop
+    in_use = {"conv_1d": (), "repeat_0/stack/kernel": one_at_a_time}
     assert specs(FullySharded(), kernels, in_use=True) == in_use
     assert set(specs(Replicated(), in_use=True).values()) == {()}
     for rest in (Replicated(), FullySharded()):

@@ -161,3 +161,11 @@ def test_gradient_of_one_part_alone():
     grads = jax.grad(lambda p: tree.norm(tree.merge(p, others)))(chosen)
     assert grads["b"] is None
     assert grads["a"].shape == (2,)
+
+
+def test_stacked_axes_count_the_stacks_above_a_leaf():
+    model = fnn.Sequential(fnn.Repeat(fnn.Repeat(fnn.Dense(4), 2), 3), fnn.Dense(2))
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), jnp.ones(4))
+    axes = tree.flatten(tree.stacked_axes({"": (params,), "stack": jnp.ones(3)}))
+    assert axes["/0/repeat_0/stack/stack/kernel"] == 2
+    assert axes["/0/dense_0/kernel"] == axes["stack"] == 0

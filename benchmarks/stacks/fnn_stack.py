@@ -68,5 +68,5 @@ def looped(case: str) -> Program:
     given = weights(case)
     model = fnn.Sequential(fnn.Repeat(block(width), depth), fnn.Dense(CLASSES))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(layer, given.hidden))
-    repeated = {"layer": {"branch": {"dense_0": stacked}}}
+    repeated = {"stack": {"branch": {"dense_0": stacked}}}
     return training(case, model, {"repeat_0": repeated, "dense_0": layer(given.head)})

@@ -16,6 +16,7 @@ from fnn.checkpoint.leaves import (
     by_path,
     check_fit,
     describe_leaf,
+    name_in_file,
     restore_leaf,
     take_snapshot,
     wrap,
@@ -166,14 +167,18 @@ def read(
         chosen = flatten(match(template, partial))
         wanted = {path: text for path, text in wanted.items() if chosen[path]}
     stored = {p: _stored(entry, generators.get(p)) for p, entry in reader.entries.items()}
+    names = {path: name_in_file(path, stored, wanted) for path in wanted}
+    paths = {name: path for path, name in names.items()}
+    stored = {paths.get(name, name): text for name, text in stored.items()}
     check_fit(reader.path, stored, wanted, exactly=partial is None)
 
     def restored(path: str, leaf: Any) -> Any:
         if path not in wanted:
             return leaf
-        return restore_leaf(leaf, arrays[path], generators.get(path))
+        name = names[path]
+        return restore_leaf(leaf, arrays[name], generators.get(name))
 
-    with reader.reading(wanted) as arrays:
+    with reader.reading(paths) as arrays:
         return map_with_path(restored, template)
 
 

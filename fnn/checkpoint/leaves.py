@@ -1,6 +1,7 @@
 """Leaves of a tree as NumPy arrays by path, and back as a template has them."""
 
 import collections
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +110,16 @@ def check_fit(
         shown = "".join(f"\n  {line}" for line in lines[:SHOWN])
         more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         raise ValueError(f"{file} does not fit the template:{shown}{more}")
+
+
+def name_in_file(path: str, stored: Collection[str], wanted: Collection[str]) -> str:
+    """Return the name by which a file may hold the leaf of a template.
+
+    It is the leaf's path, unless only that with `layer` for `stack` is there: so the
+    parameters of `fnn.Repeat` were called in files of fnn 0.1.0.
+    """
+    old = "/".join("layer" if name == tree.STACK else name for name in path.split("/"))
+    return old if path not in stored and old in stored and old not in wanted else path
 
 
 def describe_leaf(path: str, leaf: Any) -> str:

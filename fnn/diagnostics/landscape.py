@@ -152,14 +152,20 @@ def _losses(
 def _filter_normalized(key: Key, params: PyTree) -> PyTree:
     """Return a random direction whose filters are as long as those of the parameters."""
     leaves, structure = jax.tree.flatten(params)
+    stacked = jax.tree.leaves(tree.stacked_axes(params))
     keys = jax.random.split(key, len(leaves))
-    return jax.tree.unflatten(structure, list(map(_normalized_leaf, keys, leaves)))
+    directions = list(map(_normalized_leaf, keys, leaves, stacked))
+    return jax.tree.unflatten(structure, directions)
 
 
-def _normalized_leaf(key: Key, leaf: Array) -> Array:
-    if leaf.ndim < 2:
+def _normalized_leaf(key: Key, leaf: Array, stacked: int) -> Array:
+    """Return noise with the lengths that the leaf has over (*inputs), for each filter.
+
+    The leaf is (*layers, *inputs, outputs), `stacked` of its axes being layers.
+    """
+    if leaf.ndim - stacked < 2:
         return jnp.zeros_like(leaf)
     noise = jax.random.normal(key, leaf.shape, leaf.dtype)
-    axes = tuple(range(leaf.ndim - 1))
+    axes = tuple(range(stacked, leaf.ndim - 1))
     lengths = [jnp.sqrt(jnp.sum(a**2, axes, keepdims=True)) for a in (leaf, noise)]
     return noise * (lengths[0] / lengths[1])

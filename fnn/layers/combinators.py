@@ -54,6 +54,11 @@ class _Composite(Parts):
             names, layers = tuple(named), tuple(named.values())
         if names is not None and len(names) != len(layers):
             raise ValueError(f"{owner} got {len(names)} names for {len(layers)} layers")
+        if names is not None and tree.STACK in names:
+            raise ValueError(
+                f"{owner} can't name a layer {tree.STACK!r}: the name is reserved for the "
+                f"stacked parameters of fnn.Repeat"
+            )
         for i, layer in enumerate(layers):
             as_layer(layer, f"layer {names[i] if names else i} of {owner}")
         self._set(layers=layers, names=names)
@@ -82,6 +87,7 @@ class Sequential(_Composite):
     Raises:
         TypeError: If something is neither a layer nor a callable, or if positional and
             named layers are mixed.
+        ValueError: If a layer is named `stack`, which is reserved for `Repeat`.
 
     Example:
         >>> model = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dense(2))
@@ -139,6 +145,7 @@ class Parallel(_Composite):
     Raises:
         TypeError: If something is neither a layer nor a callable, or if positional and
             named layers are mixed.
+        ValueError: If a layer is named `stack`, which is reserved for `Repeat`.
 
     Example:
         >>> model = fnn.Parallel(jax.numpy.sin, jax.numpy.cos)

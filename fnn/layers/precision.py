@@ -117,7 +117,7 @@ class Remat(Wrapper):
         >>> block = fnn.Residual(fnn.Sequential(fnn.Dense(4), jax.numpy.tanh))
         >>> model = fnn.Repeat(fnn.Remat(block), 100)
         >>> params, state = model.init(jax.random.key(0), jax.numpy.ones(4))
-        >>> params["layer"]["branch"]["dense_0"]["kernel"].shape
+        >>> params["stack"]["branch"]["dense_0"]["kernel"].shape
         (100, 4, 4)
     """
 

@@ -15,6 +15,7 @@ from fnn.layers.base import (
     takes_key,
 )
 from fnn.layers.parts import LayerLike
+from fnn.tree import STACK
 from fnn.types import Key, Params, PyTree, State
 
 
@@ -23,9 +24,11 @@ class Repeat(Layer):
 
     The same as a `Sequential` of the copies, each with parameters, state and key of its
     own, but as one `jax.lax.scan` over depth: the time to compile does not grow with
-    `times`. Parameters and state are those of the layer under the name `layer`, with a
+    `times`. Parameters and state are those of the layer under the name `stack`, with a
     leading axis of length `times`; `jax.tree.map(lambda leaf: leaf[i], params)` are
-    those of copy i. Outside `jax.jit`, every call compiles.
+    those of copy i. By that name, optimizers that act on a layer as a whole see each copy
+    by itself (`fnn.tree.stacked_axes`); a layer of your own that scans over stacked
+    parameters can use it, too. Outside `jax.jit`, every call compiles.
 
     On the CPU, XLA does not optimize convolutions inside a loop, where their gradients
     can be tens of times slower; there, write `fnn.Sequential(*[layer] * times)` instead.
@@ -44,7 +47,7 @@ class Repeat(Layer):
         >>> block = fnn.Residual(fnn.Sequential(fnn.Dense(4), jax.nn.relu))
         >>> model = fnn.Repeat(block, 100)
         >>> params, state = model.init(jax.random.key(0), jax.numpy.ones(4))
-        >>> params["layer"]["branch"]["dense_0"]["kernel"].shape
+        >>> params["stack"]["branch"]["dense_0"]["kernel"].shape
         (100, 4, 4)
         >>> model(params, jax.numpy.ones(4)).shape
         (4,)
@@ -60,7 +63,7 @@ class Repeat(Layer):
     @functools.cached_property
     def children(self) -> dict[str, Layer]:
         """The layer, of which the copies are made, by name."""
-        return {"layer": as_layer(self.layer, "layer of Repeat")}
+        return {STACK: as_layer(self.layer, "layer of Repeat")}
 
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         checks.typed_key(key, "Repeat.init")
@@ -69,7 +72,7 @@ class Repeat(Layer):
         def init_copy(key: Key) -> tuple[Params, State]:
             params: Params = {}
             state: State = {}
-            y = init_child("layer", self.children["layer"], key, x, params, state)
+            y = init_child(STACK, self.children[STACK], key, x, params, state)
             _check_like(x, y)
             return params, state
 
@@ -95,7 +98,7 @@ class Repeat(Layer):
         ) -> tuple[PyTree, State]:
             params, state, key = own
             y, new = apply_child(
-                "layer", self.children["layer"], params, state, x, key=key, train=train
+                STACK, self.children[STACK], params, state, x, key=key, train=train
             )
             _check_like(x, y)
             return y, new

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.optimizers.base import LearningRate
 from fnn.schedules.base import rate_at
+from fnn.squares import norms
 from fnn.types import Array, PyTree, as_dtype, as_number, wide
 
 
@@ -93,9 +94,14 @@ def _root_jvp(primals: tuple[PyTree], tangents: tuple[PyTree]) -> tuple[PyTree, 
     return y, jax.tree.map(derivative, y, *tangents)
 
 
-def norm(x: PyTree) -> Array:
-    """Return the Euclidean norm of all leaves, (), with the derivative 0 at 0."""
-    return root(tree.dot(x, x))
+def layer_norms(leaves: PyTree) -> PyTree:
+    """Return the norm of each leaf, or of each layer of a leaf that is a stack of them.
+
+    The derivative at 0 is 0. The norm of a leaf of shape (*layers, ...) is (*layers,).
+    """
+    flat, structure = jax.tree.flatten(widen(leaves))
+    axes = tuple(jax.tree.leaves(tree.stacked_axes(leaves)))
+    return jax.tree.unflatten(structure, norms([[leaf] for leaf in flat], axes))
 
 
 def check_decay(name: str, decay: Any) -> None:

@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.optimizers.arithmetic import advance, narrow, norm, start, wide_zeros, widen
+from fnn.optimizers.arithmetic import (
+    advance,
+    layer_norms,
+    narrow,
+    start,
+    wide_zeros,
+    widen,
+)
 from fnn.optimizers.base import (
     LearningRate,
     Optimizer,
@@ -17,6 +24,7 @@ from fnn.optimizers.base import (
 from fnn.optimizers.moments import Adam, AdamState, MomentOptimizer
 from fnn.optimizers.selection import as_pattern, keep
 from fnn.optimizers.weight_decay import decayed
+from fnn.squares import norms, resized
 from fnn.tree import Pattern
 from fnn.types import Array, GradientTransformation, Params, PyTree
 
@@ -30,7 +38,8 @@ class LAMB(MomentOptimizer):
         u = m̂ / (√v̂ + ε) + λ w
         w ← w - α (‖w‖ / ‖u‖) u         for each leaf; a ratio of 1 where a norm is 0
 
-    m̂ and v̂ are Adam's. For batches of thousands.
+    m̂ and v̂ are Adam's. Of a leaf that `fnn.Repeat` stacks, each layer has its own norms.
+    For batches of thousands.
 
     Source: You et al. 2020, "Large batch optimization for deep learning: training BERT in
     76 minutes".
@@ -74,7 +83,8 @@ class LAMB(MomentOptimizer):
         state = self._next(grads, state)
         direction = self._direction(state)
         direction = decayed(direction, params, self.weight_decay, self.on, "LAMB")
-        trusted = jax.tree.map(_as_long_as, direction, widen(params))
+        own, wanted = layer_norms((direction, params))
+        trusted = jax.tree.map(_as_long_as, direction, own, wanted)
         return narrow(tree.scale(-state.learning_rate, trusted), grads), state
 
 
@@ -102,9 +112,9 @@ class Muon(Optimizer):
     = 3.4445, -4.7750, 2.0315.
 
     **Leaves of two axes are matrices. All others go to the optimizer `others`**: biases,
-    norms' scales, convolutions' kernels, layers stacked by `Repeat`. Give it, by
-    `ByPath`, the matrices too that are none of a hidden layer: embeddings, the output
-    layer. For weight decay, put Muon into `DecoupledDecay`.
+    norms' scales, convolutions' kernels. A kernel that `fnn.Repeat` stacks is a matrix for
+    each layer. Give `others`, by `ByPath`, also the matrices that belong to no hidden
+    layer: embeddings, the output layer. For weight decay, put Muon into `DecoupledDecay`.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 
@@ -160,32 +170,33 @@ class Muon(Optimizer):
         return updates, MuonState(others, step, rate, v)
 
     def _direction(self, matrix: Array) -> Array:
-        rows, columns = matrix.shape
+        rows, columns = matrix.shape[-2:]
         widening = max(1, columns / max(1, rows)) ** 0.5
         return tree.scale(widening, orthogonalized(matrix, self.iterations))
 
 
 def orthogonalized(matrix: Array, iterations: int) -> Array:
-    """Return the matrix with its singular values all brought near 1."""
+    """Return the matrix, (..., in, out), with its singular values all brought near 1."""
     a, b, c = QUINTIC
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    length = norm(x)
-    x = x / jnp.where(length > 0, length, 1)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    [length] = norms([[x]], (x.ndim - 2,))
+    x = resized(x, length, jnp.ones_like(length))
     for _ in range(iterations):
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 def _matrices_and_others(params: PyTree) -> tuple[PyTree, PyTree]:
-    matrix = jax.tree.map(lambda leaf: leaf.ndim == 2, params)
+    axes = tree.stacked_axes(params)
+    matrix = jax.tree.map(lambda leaf, stacked: leaf.ndim - stacked == 2, params, axes)
     other = jax.tree.map(lambda is_matrix: not is_matrix, matrix)
     return keep(matrix, params), keep(other, params)
 
 
-def _as_long_as(direction: Array, weights: Array) -> Array:
-    """Return the direction with the length of the weights, unless either has none."""
-    own, wanted = norm(direction), norm(weights)
+def _as_long_as(direction: Array, own: Array, wanted: Array) -> Array:
+    """Return the direction with the wanted norm in place of its own, unless one is 0."""
     both = (own > 0) & (wanted > 0)
-    return tree.scale(jnp.where(both, wanted / jnp.where(both, own, 1), 1), direction)
+    own, wanted = jnp.where(both, own, 1), jnp.where(both, wanted, 1)
+    return resized(direction, own, wanted.astype(own.dtype))

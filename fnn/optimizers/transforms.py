@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.optimizers.arithmetic import norm
+from fnn.optimizers.arithmetic import layer_norms
 from fnn.optimizers.base import Optimizer
-from fnn.types import Array, Params, PyTree
+from fnn.squares import resized
+from fnn.types import Array, Params, PyTree, as_dtype
 
 
 class ClipByValue(Optimizer):
@@ -47,8 +48,8 @@ class ClipByValue(Optimizer):
 class ClipByNorm(Optimizer):
     """Shorten the gradient of each leaf to a length: gᵢ ← gᵢ · min(1, max_norm / ‖gᵢ‖).
 
-    A leaf is one array of parameters. Each has its own norm, so the direction of the whole
-    may change.
+    A leaf is one array of parameters of one layer; of what `fnn.Repeat` stacks, each layer
+    counts by itself. Each has its own norm, so the direction of the whole may change.
 
     Args:
         max_norm: The length that no leaf exceeds.
@@ -71,7 +72,8 @@ class ClipByNorm(Optimizer):
     def update(
         self, grads: PyTree, state: Any, params: Params | None = None
     ) -> tuple[PyTree, Any]:
-        return jax.tree.map(lambda g: shortened(g, self.max_norm), grads), state
+        lengths = layer_norms(grads)
+        return jax.tree.map(lambda g, n: _cut(g, n, self.max_norm), grads, lengths), state
 
 
 class ClipByGlobalNorm(Optimizer):
@@ -104,13 +106,13 @@ class ClipByGlobalNorm(Optimizer):
     def update(
         self, grads: PyTree, state: Any, params: Params | None = None
     ) -> tuple[PyTree, Any]:
-        return shortened(grads, self.max_norm), state
+        length = tree.norm(grads)
+        return jax.tree.map(lambda g: _cut(g, length, self.max_norm), grads), state
 
 
-def shortened(grads: PyTree, max_norm: float) -> PyTree:
-    """Return the leaves, scaled together to a norm of at most `max_norm`."""
-    length = norm(grads)
+def _cut(g: Array, length: Array, max_norm: float) -> Array:
+    """Return the gradient, scaled so that a norm of `length` becomes at most `max_norm`."""
     limit = jnp.asarray(max_norm, length.dtype)
     long = length > limit
-    factor = jnp.where(long, limit / jnp.where(long, length, 1), 1)
-    return tree.scale(factor, grads)
+    before, after = jnp.where(long, length, 1), jnp.where(long, limit, 1)
+    return as_dtype(resized(as_dtype(g, length.dtype), before, after), g.dtype)

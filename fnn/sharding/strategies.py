@@ -15,8 +15,8 @@ from fnn.values import Value
 Spec: TypeAlias = tuple[str | tuple[str, ...] | None, ...]
 """Along which axis, or axes, of a mesh each dimension of an array is split, if at all."""
 
-STACK = 3
-"""How many dimensions a stack of matrices has."""
+MATRIX = 2
+"""How many dimensions the matrix of each layer of a stack has."""
 
 
 class Strategy(Value, abc.ABC):
@@ -107,10 +107,11 @@ class FullySharded(Strategy):
         those of one layer at a time.
         """
 
-        def spec(leaf: Any, kept: jax.P) -> jax.P:
-            return kept if len(leaf.shape) == STACK else jax.P()
+        def spec(leaf: Any, stacked: int, kept: jax.P) -> jax.P:
+            return kept if stacked and len(leaf.shape) - stacked == MATRIX else jax.P()
 
-        return jax.tree.map(spec, params, self.specs(mesh, params))
+        stacked = tree.stacked_axes(params)
+        return jax.tree.map(spec, params, stacked, self.specs(mesh, params))
 
 
 class ByPath(Strategy):

@@ -79,7 +79,7 @@ def repeated(block):
 
     def oracle(params, x):
         for i in range(len(jax.tree.leaves(params)[0])):
-            x = block(jax.tree.map(lambda leaf, i=i: leaf[i], params["layer"]), x)
+            x = block(jax.tree.map(lambda leaf, i=i: leaf[i], params["stack"]), x)
         return x
 
     return oracle
