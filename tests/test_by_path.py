@@ -11,6 +11,7 @@ import pytest
 
 import fnn
 from fnn import optimizers
+from fnn.optimizers import base
 
 
 def two_parts():
@@ -53,7 +54,90 @@ def test_the_first_glob_that_matches_wins():
         "head/bias": 1,
         "head/kernel": 2,
     }
-    assert optimizers.current_learning_rate(state) == 3
+    with pytest.raises(ValueError, match="has 3 learning rates, at "):
+        optimizers.current_learning_rate(state)
+    by_leaf = optimizers.learning_rates(by_path, state, ones)
+    assert fnn.tree.flatten(by_leaf) == rates
+
+
+def kernels(*names):
+    return {name: {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)} for name in names}
+
+
+SGD = optimizers.SGD
+TWO_RATES = optimizers.ByPath({"a/*": SGD(0.1), "b/*": SGD(0.001)})
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda two: two,
+        lambda two: optimizers.Chain(optimizers.ClipByNorm(1.0), two),
+        lambda two: optimizers.Lookahead(two, period=1, slow_rate=1.0),
+        lambda two: optimizers.ByPath({"*": two}),
+    ],
+    ids=["ByPath", "Chain", "Lookahead", "nested"],
+)
+def test_each_leaf_decays_by_the_rate_by_which_it_moves(around):
+    optimizer, params = optimizers.DecoupledDecay(around(TWO_RATES), 0.5), kernels("a", "b")
+    zeros, state = fnn.tree.zeros_like(params), optimizer.init(params)
+    updates, state = optimizer.update(zeros, state, params)
+    np.testing.assert_allclose(updates["a"]["kernel"], -0.05, rtol=1e-6)
+    np.testing.assert_allclose(updates["b"]["kernel"], -0.0005, rtol=1e-6)
+    assert not any(leaf.any() for leaf in (updates["a"]["bias"], updates["b"]["bias"]))
+
+
+def test_what_muon_gives_to_others_decays_by_their_rate():
+    muon = optimizers.Muon(0.02, others=optimizers.Adam(3e-4))
+    optimizer = optimizers.DecoupledDecay(muon, 0.5)
+    params = kernels("dense") | {"conv": {"kernel": jnp.ones((3, 3, 1, 1))}}
+    zeros, state = fnn.tree.zeros_like(params), optimizer.init(params)
+    updates, state = optimizer.update(zeros, state, params)
+    np.testing.assert_allclose(updates["dense"]["kernel"], -0.02 * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(updates["conv"]["kernel"], -3e-4 * 0.5, rtol=1e-6)
+    assert optimizers.current_learning_rate(state) == np.float32(0.02)
+
+
+def test_decay_uses_the_rate_of_its_own_step():
+    rate = fnn.schedules.Piecewise((1,), (0.5, 0.25))
+    two = optimizers.ByPath({"a/*": SGD(rate), "b/*": optimizers.AMSGrad(0.125)})
+    optimizer, params = optimizers.DecoupledDecay(two, 1.0, on="*"), kernels("a", "b")
+    zeros, state = fnn.tree.zeros_like(params), optimizer.init(params)
+    for expected in (-0.5, -0.25):
+        updates, state = optimizer.update(zeros, state, params)
+        np.testing.assert_allclose(updates["a"]["bias"], expected)
+        np.testing.assert_allclose(updates["b"]["bias"], -0.125)
+
+
+def test_a_history_has_a_column_for_each_rate():
+    model = fnn.Sequential(a=fnn.Dense(1), b=fnn.Dense(1))
+    data = jnp.ones((4, 2)), jnp.ones((4, 1))
+    loss = fnn.losses.squared_error
+    options = {"key": jax.random.key(0), "epochs": 1, "batch_size": 4, "progress": False}
+    history = fnn.fit(model, loss, TWO_RATES, data, **options).history
+    assert history["learning_rate[a/*]"] == np.float32(0.1)
+    assert history["learning_rate[b/*]"] == np.float32(0.001)
+    assert "learning_rate" not in history
+
+
+def test_names_of_rates_are_short_where_there_is_one():
+    params = kernels("a", "b")
+
+    def named(optimizer):
+        rates = base.named_rates(optimizer, optimizer.init(params))
+        return {name: float(rate) for name, rate in rates.items()}
+
+    frozen = optimizers.Frozen()
+    assert named(optimizers.ByPath({"a/*": SGD(0.5), "*": frozen})) == {"": 0.5}
+    muon = optimizers.Muon(0.5, others=SGD(0.25))
+    assert named(muon) == {"": 0.5, "[others]": 0.25}
+    nested = optimizers.ByPath({"a/*": muon, ("b/*", "c"): SGD(2.0)})
+    assert named(optimizers.Chain(nested, optimizers.ClipByNorm(1.0))) == {
+        "[a/*]": 0.5,
+        "[a/*][others]": 0.25,
+        "[b/*,c]": 2.0,
+    }
+    assert named(optimizers.ClipByNorm(1.0)) == {}
 
 
 def test_frozen_leaves_have_no_part_in_the_norm_and_do_not_decay():

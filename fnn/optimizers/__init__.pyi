@@ -9,6 +9,7 @@ from fnn.optimizers.base import apply_updates as apply_updates
 from fnn.optimizers.base import current_learning_rate as current_learning_rate
 from fnn.optimizers.base import current_loss_scale as current_loss_scale
 from fnn.optimizers.base import frozen_mask as frozen_mask
+from fnn.optimizers.base import learning_rates as learning_rates
 from fnn.optimizers.base import skipped_steps as skipped_steps
 from fnn.optimizers.composition import ByPath as ByPath
 from fnn.optimizers.composition import Chain as Chain

@@ -12,7 +12,14 @@ from fnn.optimizers.arithmetic import (
     wide_copy,
     widen,
 )
-from fnn.optimizers.base import Optimizer, check_optimizer, frozen_mask, needed
+from fnn.optimizers.base import (
+    Optimizer,
+    check_optimizer,
+    frozen_mask,
+    learning_rates,
+    named_rates,
+    needed,
+)
 from fnn.optimizers.selection import with_zeros, without_frozen
 from fnn.schedules.base import as_float
 from fnn.types import Array, GradientTransformation, Params, PyTree
@@ -197,6 +204,12 @@ class Lookahead(Optimizer):
 
     def frozen(self, params: PyTree) -> PyTree:
         return frozen_mask(self.optimizer, params)
+
+    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
+        return learning_rates(self.optimizer, state.optimizer, params)
+
+    def named_rates(self, state: Any) -> dict[str, Array]:
+        return named_rates(self.optimizer, state.optimizer)
 
 
 def _toward(average: PyTree, params: PyTree, share: float | Array) -> PyTree:

@@ -47,6 +47,19 @@ class Optimizer(Value):
         """Return which leaves are never moved: none, unless a subclass overrides this."""
         return jax.tree.map(lambda _: False, params)
 
+    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
+        """Return the rate that the last update of each leaf used, () or `None`.
+
+        It is the field `learning_rate` of the state, unless a subclass overrides this.
+        """
+        rate = getattr(state, "learning_rate", None)
+        return jax.tree.map(lambda _: rate, params)
+
+    def named_rates(self, state: Any) -> dict[str, Array]:
+        """Return the rates in use by the names of what uses them, `""` for a single one."""
+        rate = getattr(state, "learning_rate", None)
+        return {} if rate is None else {"": rate}
+
 
 def apply_updates(params: Params, updates: PyTree) -> Params:
     """Return params + updates; every parameter keeps its dtype.
@@ -65,17 +78,68 @@ def apply_updates(params: Params, updates: PyTree) -> Params:
 def current_learning_rate(opt_state: Any) -> Array | None:
     """Return the rate that the last update used, read from an optimizer's state.
 
-    Before the first update it is the rate that the first will use. Of several
-    optimizers, in a `Chain` or `ByPath`, the last one counts. A state without a rate
-    gives `None`.
+    Before the first update it is the rate that the first will use. A state without a rate
+    gives `None`; of `Muon`, its own rate counts and not that of its `others`.
+
+    Raises:
+        ValueError: If the state has several rates, as that of `ByPath` can; ask
+            `learning_rates` then, which tells them by leaf.
 
     Example:
         >>> adam = fnn.optimizers.Adam(1e-3)
         >>> current_learning_rate(adam.init({"w": jax.numpy.ones(1)}))
         Array(0.001, dtype=float32)
     """
+    rates = [
+        (path, rate)
+        for path, rate in _leaves_named("learning_rate", opt_state)
+        if not any(getattr(entry, "name", None) == "others" for entry in path)
+    ]
+    if len(rates) > 1:
+        paths = [jax.tree_util.keystr(path) for path, _ in rates]
+        raise ValueError(
+            f"the optimizer's state has {len(rates)} learning rates, at {paths}; "
+            f"fnn.optimizers.learning_rates(optimizer, opt_state, params) has that of "
+            f"each parameter"
+        )
+    return rates[0][1] if rates else None
+
+
+def learning_rates(
+    optimizer: GradientTransformation, opt_state: Any, params: PyTree
+) -> PyTree:
+    """Return a tree of the rates, (), that the last update of each leaf used.
+
+    Before the first update they are those that the first will use. `None` stands where a
+    leaf has no rate: it is frozen, or the rate can't be known, because the optimizer is
+    not fnn's and its state has not one field `learning_rate`.
+
+    Args:
+        optimizer: fnn's or Optax's.
+        opt_state: Its state.
+        params: Parameters, or anything with their structure.
+
+    Example:
+        >>> fast, slow = fnn.optimizers.SGD(0.1), fnn.optimizers.SGD(0.001)
+        >>> optimizer = fnn.optimizers.ByPath({"head/*": fast, "*": slow})
+        >>> params = {"body": {"w": jax.numpy.ones(1)}, "head": {"w": jax.numpy.ones(1)}}
+        >>> opt_state = optimizer.init(params)
+        >>> rates = fnn.optimizers.learning_rates(optimizer, opt_state, params)
+        >>> print(rates["body"]["w"], rates["head"]["w"])
+        0.001 0.1
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer.learning_rates(opt_state, params)
+    rate = named_rates(optimizer, opt_state).get("")
+    return jax.tree.map(lambda _: rate, params)
+
+
+def named_rates(optimizer: GradientTransformation, opt_state: Any) -> dict[str, Array]:
+    """Return the rates in use by name, of an optimizer of fnn's or another."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer.named_rates(opt_state)
     rates = _leaves_named("learning_rate", opt_state)
-    return rates[-1][1] if rates else None
+    return {"": rates[0][1]} if len(rates) == 1 else {}
 
 
 def current_loss_scale(opt_state: Any) -> Array | None:

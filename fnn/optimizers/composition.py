@@ -2,13 +2,19 @@
 
 import fnmatch
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from fnn import tree
-from fnn.optimizers.base import Optimizer, check_optimizer, frozen_mask
+from fnn.optimizers.base import (
+    Optimizer,
+    check_optimizer,
+    frozen_mask,
+    learning_rates,
+    named_rates,
+)
 from fnn.optimizers.selection import (
     as_pattern,
     keep,
@@ -17,10 +23,15 @@ from fnn.optimizers.selection import (
     without_frozen,
 )
 from fnn.tree import Pattern
-from fnn.types import GradientTransformation, Params, PyTree
+from fnn.types import Array, GradientTransformation, Params, PyTree
 from fnn.values import show
 
 NOBODY = -1
+
+
+def _last(values: Sequence[Any]) -> Any:
+    """Return the last that is not `None`, or `None`."""
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 class Chain(Optimizer):
@@ -70,6 +81,17 @@ class Chain(Optimizer):
     def frozen(self, params: PyTree) -> PyTree:
         masks = [frozen_mask(transform, params) for transform in self.transforms]
         return jax.tree.map(lambda _, *frozen: any(frozen), params, *masks)
+
+    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
+        """Return the rates of the last stage that has one for the leaf."""
+        stages = zip(self.transforms, state, strict=True)
+        moving = without_frozen(self, params)
+        rates = [learning_rates(stage, own, moving) for stage, own in stages]
+        return jax.tree.map(lambda _, *own: _last(own), params, *rates)
+
+    def named_rates(self, state: Any) -> dict[str, Array]:
+        stages = zip(self.transforms, state, strict=True)
+        return _last([named_rates(stage, own) or None for stage, own in stages]) or {}
 
     def _arguments(self) -> Iterator[str]:
         return map(show, self.transforms)
@@ -163,6 +185,26 @@ class ByPath(Optimizer):
         parts = self._parts(params, params)
         optimizers = [optimizer for _, optimizer in self.rules]
         return functools.reduce(tree.merge, map(frozen_mask, optimizers, parts))
+
+    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
+        optimizers = [optimizer for _, optimizer in self.rules]
+        parts = self._parts(params, params)
+        return functools.reduce(tree.merge, map(learning_rates, optimizers, state, parts))
+
+    def named_rates(self, state: Any) -> dict[str, Array]:
+        """Return the rates of all rules, each by its glob where there are several."""
+        found = {
+            ",".join((pattern,) if isinstance(pattern, str) else pattern): rates
+            for (pattern, optimizer), own in zip(self.rules, state, strict=True)
+            if (rates := named_rates(optimizer, own))
+        }
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return {
+            f"[{glob}]{name}": rate
+            for glob, rates in found.items()
+            for name, rate in rates.items()
+        }
 
     def _parts(self, like: PyTree, params: PyTree) -> list[PyTree]:
         """Return `params` once for each rule, with its own leaves and no others."""

@@ -19,6 +19,8 @@ from fnn.optimizers.base import (
     Optimizer,
     check_learning_rate,
     check_optimizer,
+    learning_rates,
+    named_rates,
     needed,
 )
 from fnn.optimizers.moments import Adam, AdamState, MomentOptimizer
@@ -168,6 +170,16 @@ class Muon(Optimizer):
         updates = tree.scale(-rate, jax.tree.map(self._direction, ahead))
         updates = tree.merge(narrow(updates, matrices), rest)
         return updates, MuonState(others, step, rate, v)
+
+    def learning_rates(self, state: MuonState, params: PyTree) -> PyTree:
+        matrices, rest = _matrices_and_others(params)
+        own = jax.tree.map(lambda _: state.learning_rate, matrices)
+        return tree.merge(own, learning_rates(self.others, state.others, rest))
+
+    def named_rates(self, state: MuonState) -> dict[str, Array]:
+        others = named_rates(self.others, state.others)
+        named = {f"[others]{name}": rate for name, rate in others.items()}
+        return {"": state.learning_rate} | named
 
     def _direction(self, matrix: Array) -> Array:
         rows, columns = matrix.shape[-2:]

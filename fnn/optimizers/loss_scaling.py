@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.optimizers.base import Optimizer, check_optimizer, frozen_mask
+from fnn.optimizers.base import (
+    Optimizer,
+    check_optimizer,
+    frozen_mask,
+    learning_rates,
+    named_rates,
+)
 from fnn.optimizers.selection import with_zeros, without_frozen
 from fnn.types import Array, GradientTransformation, Params, PyTree, wide
 
@@ -108,6 +114,12 @@ class DynamicLossScale(Optimizer):
 
     def frozen(self, params: PyTree) -> PyTree:
         return frozen_mask(self.optimizer, params)
+
+    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
+        return learning_rates(self.optimizer, state.optimizer, params)
+
+    def named_rates(self, state: Any) -> dict[str, Array]:
+        return named_rates(self.optimizer, state.optimizer)
 
     def _adapt(self, state: DynamicLossScaleState, finite: Array) -> tuple[Array, Array]:
         """Return the scale of the next step, and the steps since it was last changed."""

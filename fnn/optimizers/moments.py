@@ -261,6 +261,12 @@ class AMSGrad(MomentOptimizer):
         updates = tree.scale(-moments.learning_rate, direction)
         return narrow(updates, grads), AMSGradState(moments, largest)
 
+    def learning_rates(self, state: AMSGradState, params: PyTree) -> PyTree:
+        return super().learning_rates(state.moments, params)
+
+    def named_rates(self, state: AMSGradState) -> dict[str, Array]:
+        return super().named_rates(state.moments)
+
 
 class AdaMax(MomentOptimizer):
     """Adam with the largest gradient in place of the root of the squares: w ← w - α m̂ / u.

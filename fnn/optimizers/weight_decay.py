@@ -5,37 +5,45 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, tree
 from fnn.optimizers.base import (
     Optimizer,
     check_optimizer,
-    current_learning_rate,
     frozen_mask,
+    learning_rates,
+    named_rates,
     needed,
 )
 from fnn.optimizers.selection import as_pattern, matches, with_zeros, without_frozen
 from fnn.tree import Pattern
 from fnn.types import Array, GradientTransformation, Params, PyTree
+from fnn.values import show
 
 
 def decayed(
-    tree: PyTree,
+    updates: PyTree,
     params: Params | None,
-    factor: float | Array,
+    factors: float | PyTree,
     on: Pattern,
     owner: str,
 ) -> PyTree:
-    """Return tree + factor · params where `on` matches, and `tree` elsewhere."""
-    if isinstance(factor, float | int) and factor == 0:
-        return tree
+    """Return updates + factor · params where `on` matches, and `updates` elsewhere.
 
-    def leaf_decayed(match: bool, leaf: Array, p: Array) -> Array:
+    The factor is one number, or a tree of one for each leaf.
+    """
+    if isinstance(factors, float | int) and factors == 0:
+        return updates
+
+    def leaf_decayed(match: bool, leaf: Array, p: Array, factor: float | Array) -> Array:
         if not match or leaf is None:
             return leaf
         return leaf + jnp.asarray(factor, leaf.dtype) * p.astype(leaf.dtype)
 
     params = needed(params, owner)
-    return jax.tree.map(leaf_decayed, matches(params, on, owner), tree, params)
+    decays = matches(params, on, owner)
+    if isinstance(factors, float | int):
+        factors = jax.tree.map(lambda _, factor=factors: factor, decays)
+    return jax.tree.map(leaf_decayed, decays, updates, params, factors)
 
 
 class AddDecayedWeights(Optimizer):
@@ -81,22 +89,24 @@ class AddDecayedWeights(Optimizer):
 class DecoupledDecay(Optimizer):
     """Let the weights decay beside any optimizer: w ← w + u - α decay · w.
 
-    u is the optimizer's own update and α its rate, which it doesn't otherwise see the
-    decay. `DecoupledDecay(Adam(α), decay)` is `AdamW(α, weight_decay=decay)`. A leaf that
-    the optimizer has frozen does not decay.
+    u is the optimizer's own update, which does not see the decay, and α the rate of this
+    update. Where an optimizer has several rates, as `ByPath` and `Muon` do, each leaf
+    decays by the rate by which it moves. `DecoupledDecay(Adam(α), decay)` is
+    `AdamW(α, weight_decay=decay)`. A leaf that the optimizer has frozen does not decay.
 
     Source: Loshchilov & Hutter 2019, "Decoupled weight decay regularization".
 
     Args:
-        optimizer: fnn's, whose state has a rate.
+        optimizer: fnn's, or another whose state has one field `learning_rate`.
         decay: λ, what share of a weight is lost per step, divided by the rate.
         on: Which leaves: a glob on the path, or several. Kernels, if nothing else is
             said, and neither biases nor scales.
 
     Raises:
-        TypeError: If `optimizer` is none, or `on` no pattern.
-        ValueError: If the decay is negative; from `update`, if it gets no parameters, a
-            glob matches no leaf, or the optimizer's state has no rate.
+        TypeError: If `optimizer` is not an optimizer, or `on` not a pattern.
+        ValueError: If the decay is negative; from `init` and `update`, if a glob matches
+            no leaf, or a leaf that decays has no rate; from `update`, if it gets no
+            parameters.
 
     Example:
         >>> momentum = fnn.optimizers.Momentum(0.1)
@@ -117,22 +127,51 @@ class DecoupledDecay(Optimizer):
         self._set(on=as_pattern("on", self.on))
 
     def init(self, params: Params) -> Any:
-        return self.optimizer.init(params)
+        state = self.optimizer.init(params)
+        self._rates(state, params)
+        return state
 
     def update(
         self, grads: PyTree, state: Any, params: Params | None = None
     ) -> tuple[PyTree, Any]:
         params = needed(params, "DecoupledDecay")
         updates, state = self.optimizer.update(grads, state, params)
-        rate = current_learning_rate(state)
-        if rate is None:
-            raise ValueError(
-                f"DecoupledDecay needs an optimizer whose state has a learning_rate, "
-                f"got {self.optimizer!r}"
-            )
+        rates = self._rates(state, params)
+        factors: dict[int, Array] = {}  # traced once for all leaves of one rate
+        for rate in jax.tree.leaves(rates):
+            if id(rate) not in factors:
+                factors[id(rate)] = -rate * self.decay
+        by_leaf = jax.tree.map(lambda rate: factors[id(rate)], rates)
         moving = without_frozen(self.optimizer, updates)
-        less = decayed(moving, params, -rate * self.decay, self.on, "DecoupledDecay")
+        less = decayed(moving, params, by_leaf, self.on, "DecoupledDecay")
         return with_zeros(less, grads), state
+
+    def _rates(self, state: Any, params: Params) -> PyTree:
+        """Return the rate of each leaf, or raise if one that decays has none."""
+        rates = learning_rates(self.optimizer, state, params)
+        without = tree.map_with_path(
+            lambda path, decays, frozen, leaf, rate: (
+                path
+                if decays and not frozen and leaf is not None and rate is None
+                else None
+            ),
+            matches(params, self.on, "DecoupledDecay"),
+            frozen_mask(self.optimizer, params),
+            params,
+            rates,
+        )
+        if paths := jax.tree.leaves(without):
+            raise ValueError(
+                f"DecoupledDecay needs an optimizer whose state has a learning_rate; "
+                f"{show(self.optimizer)} has none for {paths}"
+            )
+        return rates
 
     def frozen(self, params: PyTree) -> PyTree:
         return frozen_mask(self.optimizer, params)
+
+    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
+        return learning_rates(self.optimizer, state, params)
+
+    def named_rates(self, state: Any) -> dict[str, Array]:
+        return named_rates(self.optimizer, state)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from fnn.optimizers.base import current_learning_rate, skipped_steps
+from fnn.optimizers.base import named_rates, skipped_steps
 from fnn.sharding.processes import agreed
 from fnn.training.early_stopping import EarlyStopping, StoppingState
 from fnn.training.history import Callback, EpochEnd, Figures
@@ -18,7 +18,7 @@ from fnn.training.pieces import Piece, Runner
 from fnn.training.progress import Display
 from fnn.training.sources import Source
 from fnn.training.step import TrainState
-from fnn.types import Array
+from fnn.types import Array, GradientTransformation
 
 
 class Position(NamedTuple):
@@ -118,7 +118,8 @@ class Training:
         names = sorted(figures, key=lambda n: (n.startswith("val_"), "loss" not in n))
         values = jax.device_get(figures)
         row = {name: float(values[name]) for name in names}
-        held = optimizer_figures(carry.train_state.opt_state)
+        optimizer = self.runner.step.optimizer
+        held = optimizer_figures(optimizer, carry.train_state.opt_state)
         row |= {name: value.item() for name, value in held.items()}
         return row
 
@@ -131,10 +132,15 @@ def means(carry: Carry) -> dict[str, Array]:
     }
 
 
-def optimizer_figures(opt_state: Any) -> dict[str, Array]:
-    """Return what an optimizer's state holds that a history shows."""
-    held = {
-        "learning_rate": current_learning_rate(opt_state),
-        "skipped": skipped_steps(opt_state),
-    }
-    return {name: value for name, value in held.items() if value is not None}
+def optimizer_figures(
+    optimizer: GradientTransformation, opt_state: Any
+) -> dict[str, Array]:
+    """Return what an optimizer's state holds that a history shows.
+
+    That is `"learning_rate"`, or of an optimizer with several rates one for each of them,
+    such as `"learning_rate[head/*]"`, and of `DynamicLossScale` `"skipped"`.
+    """
+    rates = named_rates(optimizer, opt_state)
+    held = {f"learning_rate{name}": rate for name, rate in rates.items()}
+    skipped = skipped_steps(opt_state)
+    return held if skipped is None else held | {"skipped": skipped}

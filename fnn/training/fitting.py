@@ -131,7 +131,9 @@ def fit(
         every metric, `"penalty"` where there is a regularizer, each of these but the
         penalty with `"val_"` before it where there is validation data, `"clipped"` and
         `"gradient_norm"` where there is a transform of gradients, `"learning_rate"` where
-        the optimizer's state holds it, `"skipped"`, how many steps a `DynamicLossScale`
+        the optimizer's state holds it (of several rates one for each, by its glob of
+        `ByPath`, `"learning_rate[head/*]"`, or `"learning_rate[others]"` of `Muon`),
+        `"skipped"`, how many steps a `DynamicLossScale`
         has skipped by then, and `"seconds"`. Training figures are averages over the
         epoch, while the parameters change.
 

@@ -64,7 +64,8 @@ def format_row(row: dict[str, float]) -> str:
     def shown(name: str, value: float) -> str:
         if isinstance(value, int):
             return f"{name} {value}"
-        return f"{name} {value:.1e}" if name == "learning_rate" else f"{name} {value:.4f}"
+        form = ".1e" if name.startswith("learning_rate") else ".4f"
+        return f"{name} {value:{form}}"
 
     return "  ".join(shown(*item) for item in row.items() if item[0] != "seconds")
 

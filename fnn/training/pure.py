@@ -124,7 +124,7 @@ def train(
         carry = take_steps(step, carry, source.in_order(order), 0, source.steps)
         train_state = carry.train_state
         figures = means(carry) | validate(train_state)
-        return train_state, figures | optimizer_figures(train_state.opt_state)
+        return train_state, figures | optimizer_figures(optimizer, train_state.opt_state)
 
     return Trained(*jax.lax.scan(epoch, train_state, first + jnp.arange(epochs)))
 
