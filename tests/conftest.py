@@ -36,6 +36,7 @@ OPTIMIZED = {
         "perceptron",
         "research_examples",
         "resumption",
+        "schedule_boundaries",
         "search_examples",
     )
 }

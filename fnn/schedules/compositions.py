@@ -1,9 +1,24 @@
 """Schedules made of several parts, or of other schedules."""
 
+import math
+
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.base import Rate, as_float, check_piece, check_rate, rate_at
+from fnn.schedules.base import (
+    Rate,
+    as_float,
+    as_time,
+    check_piece,
+    check_rate,
+    done,
+    left,
+    mixed,
+    periods,
+    rate_at,
+    reached,
+    since,
+)
 from fnn.schedules.decays import half_cosine
 from fnn.types import Array, Schedule
 from fnn.values import Value
@@ -43,11 +58,11 @@ class Warmup(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        step = jnp.asarray(step)
+        t = as_time(step)
         initial, peak = as_float(self.initial), rate_at(self.schedule, 0)
-        rise = initial + (peak - initial) * (as_float(step) / self.steps)
-        after = rate_at(self.schedule, jnp.maximum(step - self.steps, 0))
-        return jnp.where(step < self.steps, rise, after)
+        rise = mixed(peak, initial, done(t, self.steps))
+        after = rate_at(self.schedule, since(t, self.steps))
+        return jnp.where(reached(t, self.steps), after, rise)
 
 
 class OneCycle(Value):
@@ -96,11 +111,13 @@ class OneCycle(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        t, top = as_float(step), self.rise * self.steps
-        up = half_cosine(self.peak / self.start_divisor, self.peak, t / top)
-        share = jnp.minimum((t - top) / (self.steps - top), 1)
-        down = half_cosine(self.peak, self.peak / self.end_divisor, share)
-        return jnp.where(t < top, up, down)
+        t, top = as_time(step), float(self.rise) * self.steps
+        if math.isclose(top, round(top), rel_tol=1e-9):  # 0.07 · 100 is a little above 7
+            top = float(round(top))
+        up = half_cosine(self.peak, self.peak / self.start_divisor, as_float(t) / top)
+        fallen = jnp.minimum(left(t, self.steps) * (self.steps / (self.steps - top)), 1)
+        down = half_cosine(self.peak, self.peak / self.end_divisor, fallen)
+        return jnp.where(as_float(t) < top, up, down)
 
 
 class Piecewise(Value):
@@ -147,11 +164,11 @@ class Piecewise(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        step = jnp.asarray(step)
-        rate = rate_at(self.pieces[0], step)
+        t = as_time(step)
+        rate = rate_at(self.pieces[0], t)
         for begin, piece in zip(self.boundaries, self.pieces[1:], strict=True):
-            own = rate_at(piece, jnp.maximum(step - begin, 0))
-            rate = jnp.where(step < begin, rate, own)
+            own = rate_at(piece, since(t, begin))
+            rate = jnp.where(reached(t, begin), own, rate)
         return rate
 
 
@@ -184,4 +201,5 @@ class ByEpoch(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        return rate_at(self.schedule, jnp.asarray(step) // self.steps_per_epoch)
+        epochs, _ = periods(as_time(step), self.steps_per_epoch)
+        return rate_at(self.schedule, epochs)

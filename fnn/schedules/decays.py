@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.base import as_float, check_rate
+from fnn.schedules.base import as_float, as_time, check_rate, done, left, mixed, periods
 from fnn.types import Array
 from fnn.values import Value
 
@@ -64,8 +64,8 @@ class InverseTimeDecay(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        t = as_float(step) / self.period
-        t = jnp.floor(t) if self.staircase else t
+        whole, rest = periods(as_time(step), self.period)
+        t = as_float(whole) if self.staircase else _sum(whole, rest, self.period)
         return as_float(self.initial) / (1 + self.decay * t)
 
 
@@ -96,8 +96,8 @@ class StepDecay(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        drops = jnp.floor(as_float(step) / self.period)
-        return as_float(self.initial) * as_float(self.factor) ** drops
+        drops, _ = periods(as_time(step), self.period)
+        return as_float(self.initial) * as_float(self.factor) ** as_float(drops)
 
 
 class ExponentialDecay(Value):
@@ -129,8 +129,8 @@ class ExponentialDecay(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        periods = as_float(step) / self.period
-        return as_float(self.initial) * as_float(self.factor) ** periods
+        t = _sum(*periods(as_time(step), self.period), self.period)
+        return as_float(self.initial) * as_float(self.factor) ** t
 
 
 class PolynomialDecay(Value):
@@ -165,9 +165,12 @@ class PolynomialDecay(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        left = 1 - jnp.minimum(as_float(step) / self.steps, 1)
-        initial, final = as_float(self.initial), as_float(self.final)
-        return final + (initial - final) * left**self.power
+        t = as_time(step)
+        # Counted from the nearer end, so that both are hit exactly.
+        early, late = 1 - done(t, self.steps), left(t, self.steps)
+        share = jnp.where(late < 0.5, late, early) ** self.power
+        share = jnp.where(late > 0, share, 0)  # whose power of 0 would be 1
+        return mixed(as_float(self.initial), as_float(self.final), share)
 
 
 class CosineDecay(Value):
@@ -203,11 +206,15 @@ class CosineDecay(Value):
 
     def __call__(self, step: Array) -> Array:
         """Return the rate after `step` steps."""
-        share = jnp.minimum(as_float(step) / self.steps, 1)
-        return half_cosine(self.initial, self.final, share)
+        return half_cosine(self.initial, self.final, left(as_time(step), self.steps))
 
 
-def half_cosine(start: float | Array, end: float | Array, share: Array) -> Array:
-    """Return what lies between `start`, at share 0, and `end`, at share 1."""
-    start, end = as_float(start), as_float(end)
-    return end + (start - end) * (1 + jnp.cos(jnp.pi * share)) / 2
+def half_cosine(high: float | Array, low: float | Array, share: Array) -> Array:
+    """Return what lies between `low`, at share 0, and `high`, at share 1."""
+    # (1 + cos(π - 2x)) / 2 = sin²(x), which does not cancel near 0.
+    return mixed(as_float(high), as_float(low), jnp.square(jnp.sin(jnp.pi / 2 * share)))
+
+
+def _sum(whole: Array, rest: Array, period: int) -> Array:
+    """Return the periods done, the one that has begun by its share."""
+    return as_float(whole) + done(rest, period)
