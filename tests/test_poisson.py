@@ -4,10 +4,11 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.data import poisson_sample, poisson_size
+from fnn.data import poisson, poisson_sample, poisson_size
 
 
 def draw(draws, examples, rate, size, seed=0):
@@ -46,8 +47,54 @@ def test_what_does_not_fit_is_left_out_and_counted():
     np.testing.assert_array_equal(cut.overflow, np.maximum(counts - 8, 0))
     np.testing.assert_array_equal(cut.mask.sum(1), np.minimum(counts, 8))
     assert 0 < (np.asarray(cut.overflow) > 0).mean() < 1
-    first = np.asarray(whole.indices)[:, :8]
-    np.testing.assert_array_equal(cut.indices, first)
+    kept, drawn = membership(cut, 50), membership(whole, 50)
+    assert (kept <= drawn).all()
+    fits = counts <= 8
+    np.testing.assert_array_equal(kept[fits], drawn[fits])
+    assert (np.diff(np.where(cut.mask, cut.indices, 99)) > 0)[:, :3].all()  # ascending
+
+
+def test_what_is_left_out_is_random():
+    """Each is kept as often, and each pair; the highest indices no less than the lowest."""
+    draws, examples, size = 12_000, 6, 2
+    kept = membership(draw(draws, examples, 0.7, size, seed=1), examples)
+    binomial = [math.comb(6, k) * 0.7**k * 0.3 ** (6 - k) for k in range(7)]
+    single = sum(p * min(k, size) / 6 for k, p in enumerate(binomial))
+    error = 5 * math.sqrt(single * (1 - single) / draws)
+    np.testing.assert_allclose(kept.mean(0), single, atol=error)
+    pair = sum(p for k, p in enumerate(binomial) if k >= 2) / 15
+    both = (kept.T @ kept / draws)[np.triu_indices(6, 1)]
+    np.testing.assert_allclose(both, pair, atol=5 * math.sqrt(pair * (1 - pair) / draws))
+
+
+def test_equal_words_are_ordered_at_random():
+    """Of 8 examples with one word, each is the first in an eighth of the cases."""
+    words = jnp.zeros(8, jnp.uint32)
+    keys = jax.random.key_data(jax.random.split(jax.random.key(0), 4000))
+    order = functools.partial(poisson._first, 1, words, impl="threefry2x32")
+    first = jax.jit(jax.vmap(order))(keys)
+    np.testing.assert_array_equal(first.sum(1), 1)
+    np.testing.assert_allclose(first.mean(0), 1 / 8, atol=5 * math.sqrt(7 / 64 / 4000))
+
+
+@pytest.mark.parametrize(
+    ("examples", "rate", "size"), [(9, 2.0**-32, 3), (9, 0.5, 3), (9, 1.0, 20)]
+)
+def test_a_key_gives_one_batch(examples, rate, size):
+    """Compiled or not, at every end of rate and size; and the key is used up once."""
+    sample = functools.partial(poisson_sample, examples=examples, rate=rate, size=size)
+    eager = sample(jax.random.key(5))
+    compiled = jax.jit(sample)(jax.random.key(5))
+    jax.tree.map(np.testing.assert_array_equal, eager, compiled)
+    assert eager.mask.shape == eager.indices.shape == (size,)
+    if rate < 1e-9:
+        assert not eager.mask.any()
+    if rate == 1:
+        np.testing.assert_array_equal(eager.indices[:examples], np.arange(examples))
+    key = jax.random.key(5)
+    sample(key)
+    with pytest.raises(jax.errors.KeyReuseError):
+        sample(key)
 
 
 def test_at_rate_1_every_example_is_drawn():

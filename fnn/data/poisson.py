@@ -1,11 +1,13 @@
 """Batches in which every example is with the same probability, independently."""
 
 import bisect
+import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fnn import checks
 from fnn.types import Array, Key
@@ -16,9 +18,10 @@ WORD = 2**32
 class PoissonSample(NamedTuple):
     """What `poisson_sample` returns, of a fixed length.
 
-    `indices`, (size,), int32, are of the examples that were drawn, in ascending order,
-    and beyond them 0; `mask`, (size,), says which were; `overflow`, (), int32, is how many
-    were drawn and left out because they are more than `size`.
+    `indices`, (size,), int32, are those of the drawn examples, in ascending order, followed
+    by zeros. `mask`, (size,), is true for the drawn examples. `overflow`, (), int32, is the
+    number of examples that were drawn, did not fit into `size`, and were left out at
+    random.
     """
 
     indices: Array
@@ -30,16 +33,18 @@ def poisson_sample(key: Key, examples: int, rate: float, size: int) -> PoissonSa
     """Draw a batch that holds each example with probability `rate`, independently.
 
     Private training samples so, as its guarantee is stronger for it. The number of
-    examples drawn is random, its mean examples · rate; the arrays have a fixed length, and
-    a mask. What exceeds it is left out, those of the highest index first, and counted;
-    `poisson_size` gives a length that is hardly ever exceeded.
+    examples drawn is random, with the mean examples · rate. The arrays have a fixed length,
+    and a mask. Of more than `size` examples, `size` are kept, all subsets being equally
+    likely. That is truncated Poisson sampling, which costs more privacy: pass `examples`
+    and `size` to `fnn.per_example.epsilon`. `poisson_size` gives a length that is hardly
+    ever exceeded.
 
     Source: Mironov et al. 2019, "Rényi differential privacy of the sampled Gaussian
-    mechanism".
+    mechanism"; Ganesh 2025, "Tighter privacy analysis for truncated Poisson sampling".
 
     Args:
         key: A typed key.
-        examples: How many examples there are.
+        examples: The number of examples to draw from.
         rate: The probability of each, above 0 and at most 1; rounded down to a multiple
             of 2⁻³².
         size: The length of the batch.
@@ -48,7 +53,7 @@ def poisson_sample(key: Key, examples: int, rate: float, size: int) -> PoissonSa
         Indices, mask, and the number of examples that were left out.
 
     Raises:
-        ValueError: If `examples` or `size` is no positive integer, or the rate is out of
+        ValueError: If `examples` or `size` is not a positive integer, or the rate is out of
             range.
 
     Example:
@@ -63,20 +68,42 @@ def poisson_sample(key: Key, examples: int, rate: float, size: int) -> PoissonSa
     words = jax.random.bits(key, (examples,), jnp.uint32)
     drawn = words <= jnp.uint32(int(rate * WORD) - 1)
     count = jnp.sum(drawn.astype(jnp.int32))
+    if size < examples:
+        # No word is made of this block of the generator, so that the key is independent.
+        spare = jax.random.fold_in(jax.random.clone(key), WORD - 1)
+        # As numbers: a condition that `vmap` maps reads its operands twice.
+        data, impl = jax.random.key_data(spare), jax.random.key_impl(spare)
+        kept = functools.partial(_first, size, words, data, impl)
+        drawn = lax.cond(count > size, kept, lambda: drawn)
     (indices,) = jnp.nonzero(drawn, size=size, fill_value=0)
     mask = jnp.arange(size, dtype=jnp.int32) < count
     return PoissonSample(indices.astype(jnp.int32), mask, jnp.maximum(count - size, 0))
 
 
+def _first(size: int, words: Array, key_data: Array, impl: Any) -> Array:
+    """Return where the `size` smallest words are; equal ones are in random order.
+
+    Given that examples were drawn, their words are independent and uniform, so that any
+    subset is as likely as another.
+    """
+    key = jax.random.wrap_key_data(key_data, impl=impl)
+    ties = jax.random.bits(key, words.shape, jnp.uint32)
+    places = lax.iota(jnp.int32, words.size)
+    _, _, order = lax.sort((words, ties, places), num_keys=2)
+    return jnp.zeros(words.shape, bool).at[order[:size]].set(True)
+
+
 def poisson_size(examples: int, rate: float, overflow: float = 1e-12) -> int:
     """Return a length of batches that `poisson_sample` exceeds with small probability.
 
-    By Chernoff's bound, P(more than m of n) ≤ exp(-n KL((m + 1) / n ‖ rate)).
+    By Chernoff's bound, P(more than m of n) ≤ exp(-n KL((m + 1) / n ‖ rate)). Over T steps,
+    truncation then adds at most T · overflow · (1 + e^ε) to the δ of private training, and
+    `fnn.per_example.epsilon` accounts for it if it is given `examples` and `size`.
 
     Args:
-        examples: How many examples there are, n.
+        examples: The number of examples to draw from, n.
         rate: The probability of each, above 0 and at most 1.
-        overflow: The probability that one batch is allowed.
+        overflow: The greatest probability with which one batch may be too short.
 
     Returns:
         The least m, at most n, for which the bound is at most `overflow`.

@@ -100,7 +100,8 @@ def private_gradient(
 
     With any optimizer this is DP-SGD: what follows from a noisy gradient reveals no more
     than it. One gradient is a Gaussian mechanism with noise multiplier σ; `epsilon` says
-    what many cost, if each batch is drawn by `fnn.data.poisson_sample`. `fnn.fit`
+    what many cost, if each batch is drawn by `fnn.data.poisson_sample`: give it the number
+    of examples and the length of the batches, which may truncate them. `fnn.fit`
     shuffles instead, and each example is used once an epoch: so account for it by
     `sampling_rate=1`, `steps=epochs` and a relation that keeps the number of examples.
 
