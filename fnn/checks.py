@@ -1,29 +1,15 @@
 """Checks of arguments, made before any work is done with them."""
 
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.types import Array, Key, PyTree
-
-
-def describe(tree: PyTree) -> str:
-    """Return dtype and shape of an array, or of each leaf of a tree.
-
-    Example:
-        >>> import numpy as np
-        >>> describe(np.zeros((3, 2), np.float32))
-        'float32[3,2]'
-    """
-    if isinstance(tree, dict):
-        return f"{{{', '.join(f'{k}: {describe(v)}' for k, v in tree.items())}}}"
-    if isinstance(tree, tuple | list):
-        return f"({', '.join(map(describe, tree))})"
-    if hasattr(tree, "shape") and hasattr(tree, "dtype"):
-        return f"{tree.dtype.name}[{','.join(map(str, tree.shape))}]"
-    return f"{type(tree).__name__} {tree!r}"
+from fnn.descriptions import cure, describe, given, holds_no_array
+from fnn.types import Array, Key, NDArray, PyTree
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -99,10 +85,79 @@ def classes_of(values: Any, classes: int, what: str) -> tuple[Array, Array]:
     return values, (values >= 0) & (values < classes)
 
 
+def arrays(tree: PyTree, what: str, *, numbers: bool = True, scalars: bool = False) -> None:
+    """Raise unless every leaf is an array, and name the first that is not by its path.
+
+    Only types, dtypes and shapes are looked at, so it costs nothing that grows with the
+    data.
+
+    Args:
+        tree: An array, or a pytree of arrays.
+        what: What the tree is called.
+        numbers: Whether the arrays must hold numbers that JAX can hold.
+        scalars: Whether a number is an array too.
+    """
+
+    def is_leaf(node: Any) -> bool:
+        return holds_no_array(node) and not (scalars and isinstance(node, tuple))
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf):
+        if scalars and isinstance(leaf, bool | int | float | complex):
+            continue
+        instead = cure(leaf, numbers)
+        if instead is not None:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            where = f"{what} {name}" if name else what
+            kind = "an array of numbers" if numbers else "an array"
+            raise TypeError(f"{where} must be {kind}, got {given(leaf)}; {instead}")
+
+
+def as_numpy(x: Any, what: str) -> NDArray:
+    """Return numbers as a NumPy array; lists will do, and what can't be one is named."""
+    if not isinstance(x, list | tuple):
+        arrays(x, what, scalars=True)
+        return np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        arrays(x, what)
+        raise
+    arrays(array, what)
+    return array
+
+
+def parts(tree: PyTree) -> Iterator[Any]:
+    """Yield a tree and what is inside its dicts, tuples and lists."""
+    yield tree
+    inner = tree.values() if isinstance(tree, dict) else tree
+    if isinstance(tree, dict | tuple | list):
+        for part in inner:
+            yield from parts(part)
+
+
 def span(seen: np.ndarray[Any, Any]) -> str:
     """Return the least and the largest value, for an error."""
     low, high = seen.min(), seen.max()
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def options(value: Any, but: tuple[str, ...] = ()) -> None:
+    """Raise unless fields that are on or off are so, and initializers are functions."""
+    owner = type(value).__name__
+    for field in dataclasses.fields(value):
+        setting = getattr(value, field.name)
+        switch = isinstance(field.default, bool) and field.name not in but
+        if switch and not isinstance(setting, bool | np.bool_):
+            raise TypeError(
+                f"{field.name} of {owner} must be True or False, got {setting!r}"
+            )
+        if field.name.endswith("_init") and (
+            isinstance(setting, type) or not callable(setting)
+        ):
+            raise TypeError(
+                f"{field.name} of {owner} must be a function (key, shape, dtype), such as "
+                f"fnn.initializers.he_normal, got {describe(setting)}"
+            )
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -113,12 +168,15 @@ def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 def leading_length(tree: PyTree, what: str) -> int:
     """Return the common length of the leading axes, or show the leaves that differ."""
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    shapes = [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
     if not shapes or () in shapes:
+        arrays(tree, what)
         raise ValueError(f"{what} needs a leading axis, got {describe(tree)}")
     if len({shape[0] for shape in shapes}) > 1:
+        listed = any(isinstance(part, list) for part in parts(tree))
+        hint = "; where a list holds one example each, give numpy.stack(...)" * listed
         raise ValueError(
-            f"{what} must have as many examples in all leaves, got {describe(tree)}"
+            f"{what} must have as many examples in all leaves, got {describe(tree)}{hint}"
         )
     length: int = shapes[0][0]  # symbolic in programs that are exported
     return length

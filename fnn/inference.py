@@ -10,7 +10,8 @@ from jax import export as jax_export
 
 from fnn import checks
 from fnn.data.streaming import prefetched
-from fnn.layers.base import Layer, spec
+from fnn.layers.agreement import check_agreement
+from fnn.layers.base import Layer, located, spec
 from fnn.layers.combinators import batched
 from fnn.platforms import compiled, tracing_for
 from fnn.sharding import Layout
@@ -46,14 +47,17 @@ def predict(
         The outputs: NumPy arrays with a leading axis over the examples.
 
     Raises:
+        TypeError: If `x` is not made of arrays of numbers.
         ValueError: If there is no example, if the leaves of `x` differ in length, if the
-            mesh does not divide `batch_size`, or if the model refuses its input.
+            mesh does not divide `batch_size`, if parameters or state are not those of
+            the model, or if the model refuses its input.
 
     Example:
         >>> x = jax.numpy.arange(4.0)
         >>> fnn.predict(fnn.Sequential(jax.numpy.square), {}, {}, x, batch_size=3)
         array([0., 1., 4., 9.], dtype=float32)
     """
+    checks.arrays(x, "x")
     examples = checks.leading_length(x, "x")
     if examples == 0:
         raise ValueError(f"x is empty: {checks.describe(x)}")
@@ -64,7 +68,9 @@ def predict(
     parts: list[PyTree] = []
     computed: PyTree = None
     with prefetched(_batches(x, examples, size, layout)) as ready:
-        for batch in ready:
+        for i, batch in enumerate(ready):
+            if i == 0:
+                check_agreement(model, params, state, _of_one(spec(batch)))
             before, computed = computed, _outputs(model, params, state, batch)
             if before is not None:
                 parts.append(jax.device_get(before))
@@ -108,7 +114,9 @@ def export(
         (5, 2)
     """
     example = spec(x)
-    jax.eval_shape(model.apply, params, state, example)  # which names a layer that fails
+    check_agreement(model, params, state, example)
+    with located(None, model, example, params, state):
+        jax.eval_shape(model.apply, params, state, example)
     (batch,) = jax_export.symbolic_shape("batch")
     arguments = jax.tree.map(lambda leaf: leaf.update(shape=(batch, *leaf.shape)), example)
 
@@ -131,6 +139,10 @@ def _batches(
     for first in range(0, examples, size):
         batch = jax.tree.map(lambda leaf, i=first: _rows(leaf, i, size), x)
         yield jax.device_put(batch, layout.batch if layout is not None else None)
+
+
+def _of_one(batch: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:]), batch)
 
 
 def _rows(leaf: Any, first: int, size: int) -> Any:

@@ -58,6 +58,7 @@ class Value:
         dataclasses.dataclass(frozen=True, repr=False, eq=False, init=own)(cls)
         if own:
             cls.__init__ = _explaining(cls.__init__)  # type: ignore[method-assign]
+        cls.__setattr__ = _refuse_to_set  # type: ignore[method-assign, assignment]
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -98,6 +99,15 @@ class Value:
         """Write fields; only for `__init__` and `__post_init__`."""
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+
+
+def _refuse_to_set(value: Value, name: str, _: Any) -> None:
+    """Raise as frozen dataclasses do, and say what to write instead."""
+    raise dataclasses.FrozenInstanceError(
+        f"can't set {name!r}: {public_name(type(value))} is a value, whose fields are "
+        f"declared in the class, as in `{name}: int`, and set when it is made, without an "
+        f"__init__ of its own; dataclasses.replace makes a changed copy"
+    )
 
 
 def show(value: Any) -> str:

@@ -9,10 +9,19 @@ PACKAGE = Path(__file__).parent.parent / "fnn"
 
 FLOORS = [
     {"types", "suggestions"},
-    {"values", "lazy"},
+    {"values", "lazy", "descriptions"},
     {"checks", "platforms"},
     {"squares"},
-    {"tree", "activations", "initializers", "losses", "metrics", "schedules", "data"},
+    {
+        "explaining",
+        "tree",
+        "activations",
+        "initializers",
+        "losses",
+        "metrics",
+        "schedules",
+        "data",
+    },
     {
         "layers.base",
         "layers.parts",
@@ -122,7 +131,7 @@ def test_training_takes_values_and_functions(package):
             target = imported.removeprefix("fnn.")
             assert target not in concrete
             if target.startswith("layers."):
-                assert target in {"layers.base", "layers.combinators"}
+                assert target in {"layers.base", "layers.combinators", "layers.agreement"}
             if target.startswith("optimizers."):
                 assert target == "optimizers.base"
 

@@ -164,6 +164,40 @@ def test_init_from_a_shape_that_is_none():
         ({"model": jax.nn.relu}, TypeError, "model must be a layer, jax.nn.relu"),
         ({"data": images()}, TypeError, r"data must be a pair \(x, y\)"),
         ({"metrics": {"loss": metrics.accuracy}}, ValueError, "can't be named"),
+        (
+            {"metrics": [metrics.accuracy]},
+            TypeError,
+            "metrics must be a mapping from names",
+        ),
+        (
+            {"metrics": "accuracy"},
+            TypeError,
+            "metrics must be a mapping.*got str 'accuracy'",
+        ),
+        ({"metrics": metrics.accuracy}, TypeError, "metrics must be a mapping.*accuracy"),
+        ({"metrics": {"a": "b"}}, TypeError, r"metrics\['a'\] must be a function.*str 'b'"),
+        ({"metrics": {1: metrics.accuracy}}, TypeError, "texts as names, got 1"),
+        ({"augment": [fnn.data.RandomFlip()]}, TypeError, r"one function.*Augmentations\("),
+        ({"augment": "flip"}, TypeError, r"augment must be a function of \(key, x\)"),
+        ({"augment": fnn.data.RandomFlip}, TypeError, "augment is the class fnn.data.Rand"),
+        ({"regularizer": 0.1}, TypeError, "regularizer must be a function of the param"),
+        ({"regularizer": fnn.regularizers.L2}, TypeError, "regularizer is the class"),
+        ({"loss": "mse"}, TypeError, r"loss must be a function of \(output, target\)"),
+        ({"loss": None}, TypeError, "loss must be a function.*got NoneType None"),
+        ({"loss": lambda y, t: None}, ValueError, "loss must give one number.*NoneType"),
+        ({"loss": lambda y, t: jnp.int32(0)}, ValueError, r"floating-point.*int32\[\]"),
+        ({"loss": lambda y, t: (y[0], 0)}, ValueError, r"gives \(float32\[\], int32\[\]\)"),
+        ({"optimizer": "adam"}, TypeError, "needs an optimizer with init.*got 'adam'"),
+        ({"epochs": "3"}, ValueError, "epochs must be a positive integer, got '3'"),
+        ({"batch_size": None}, ValueError, "batch_size must be a positive integer"),
+        ({"key": np.random.default_rng(0)}, TypeError, "typed key.*got Generator"),
+        ({"early_stopping": 3}, TypeError, r"fnn.EarlyStopping\(patience=5\); got 3"),
+        ({"early_stopping": fnn.EarlyStopping}, TypeError, "got fnn.EarlyStopping"),
+        ({"callbacks": print}, TypeError, "callbacks must be a list of functions"),
+        ({"callbacks": ["x"]}, TypeError, r"callbacks\[0\] must be a function"),
+        ({"checkpoint": True}, TypeError, "checkpoint must be a folder.*got bool True"),
+        ({"state": {"a": np.zeros(3)}}, ValueError, "state goes together with params"),
+        ({"params": [1, 2]}, TypeError, r"dicts with an entry per layer, got \[int 1"),
         ({"loss": lambda y, t: y}, ValueError, "must give one number"),
         ({"loss": losses.squared_error}, ValueError, "of one shape"),
     ],
@@ -179,6 +213,24 @@ def test_arguments_of_fit(change, error, message):
         (lambda: fnn.Dense(0), ValueError, "features must be a positive integer, got 0"),
         (lambda: fnn.Dense("8"), ValueError, "features must be a positive integer"),
         (lambda: fnn.Dense(True), ValueError, "features must be a positive integer"),
+        (
+            lambda: fnn.Dense(8, 16),
+            TypeError,
+            "bias of Dense must be True or False, got 16",
+        ),
+        (lambda: fnn.Maxout(8, 2, bias="no"), TypeError, "bias of Maxout must be True or"),
+        (lambda: fnn.Conv(8, (3,), bias=16), ValueError, "bias must be one of"),
+        (
+            lambda: fnn.Dense(8, kernel_init="he_normal"),
+            TypeError,
+            r"kernel_init of Dense must be a function \(key, shape, dtype\).*'he_normal'",
+        ),
+        (
+            lambda: fnn.Conv(8, (3,), kernel_init=fnn.initializers.VarianceScaling),
+            TypeError,
+            "kernel_init of Conv must be a function.*got type VarianceScaling",
+        ),
+        (lambda: fnn.Embedding(3, 2, 0.1), TypeError, "table_init of Embedding must be"),
         (lambda: fnn.Dropout(1.5), ValueError, r"rate must be in \[0, 1\], got 1.5"),
         (lambda: fnn.Dropout("a"), ValueError, r"rate must be in \[0, 1\]"),
         (lambda: fnn.Sequential(fnn.Dense), TypeError, "is the class fnn.Dense; give an"),
@@ -253,8 +305,20 @@ def test_state_that_differs_between_examples():
 
 def test_params_and_state_mixed_up():
     variables = MLP.init(jax.random.key(0), jnp.zeros((28, 28)))
-    with pytest.raises(TypeError, match="dicts with an entry per layer, got"):
-        MLP(variables, jnp.zeros((28, 28)))
+    x, score = images(), {"a": metrics.accuracy}
+    for call in (
+        lambda: MLP(variables, x[0]),
+        lambda: fnn.predict(MLP, variables, {}, x),
+        lambda: fnn.evaluate(MLP, variables, {}, (x, labels()), score),
+        lambda: fnn.export(MLP, variables, {}, x[0]),
+        lambda: fit(params=variables),
+    ):
+        with pytest.raises(TypeError, match=r"per layer, got .*params, state = model.init"):
+            call()
+    with pytest.raises(TypeError, match="per layer, got NoneType None"):
+        fnn.predict(MLP, variables[0], None, x)
+    with pytest.raises(TypeError, match="per layer, got float32"):
+        MLP(x[0], variables[0])
 
 
 def test_layer_without_a_body():
@@ -283,3 +347,41 @@ def test_plots_say_what_is_missing():
         fnn.plots.learning_curve({"loss": [1.0]}, "accuracy")
     with pytest.raises(ValueError, match="as many examples"):
         fnn.plots.misclassified(np.zeros((3, 8, 8)), np.zeros(3), np.zeros(2))
+
+
+STEP = fnn.make_step(fnn.supervised(MLP, losses.softmax_cross_entropy), optimizers.SGD(0.1))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda state: STEP(state, images()), r"a batch must be \(x, y\) or .*float32"),
+        (lambda state: STEP(state, {"x": images(), "y": 0}), "a batch must be"),
+        (lambda state: STEP(state, (0, 0, 0, 0)), "a batch must be"),
+        (lambda state: STEP(state.params, (images(), labels())), "TrainState.create makes"),
+        (
+            lambda state: fnn.make_step(MLP, optimizers.SGD(0.1)),
+            "make_step needs an object",
+        ),
+        (lambda state: fnn.make_step("mse", optimizers.SGD(0.1)), "make_step needs an obj"),
+        (
+            lambda state: fnn.TrainState.create({}, {}, "adam", key=jax.random.key(0)),
+            "TrainState.create needs an optimizer.*got 'adam'",
+        ),
+        (
+            lambda state: fnn.evaluate(
+                MLP, {}, {}, (images(), labels()), [metrics.accuracy]
+            ),
+            "metrics must be a mapping",
+        ),
+        (
+            lambda state: fnn.supervised(MLP, losses.nll, metrics=[metrics.accuracy]),
+            "metrics must be a mapping",
+        ),
+    ],
+)
+def test_arguments_of_a_loop_of_ones_own(call, message):
+    params, _ = MLP.init(jax.random.key(0), images()[0])
+    state = fnn.TrainState.create(params, {}, optimizers.SGD(0.1), key=jax.random.key(1))
+    with pytest.raises(TypeError, match=message):
+        call(state)

@@ -133,3 +133,15 @@ def test_nothing_runs_on_that_a_loop_of_ones_own_would_not_leave(make):
     while (left := running() - before) and time.monotonic() < end:
         time.sleep(0.05)  # some end a little later
     assert not left
+
+
+def test_tensors_of_tensorflow_are_arrays_and_others_say_what_to_give():
+    tf = pytest.importorskip("tensorflow")
+    model = fnn.Sequential(jax.numpy.negative)
+    for make in (tf.constant, tf.Variable):
+        y = fnn.predict(model, {}, {}, make(np.ones((2, 3), "float32")))
+        np.testing.assert_array_equal(y, -np.ones((2, 3)))
+    with pytest.raises(TypeError, match=r"^x must be.*string\[2\]; number the classes"):
+        fnn.predict(model, {}, {}, tf.constant(["a", "b"]))
+    with pytest.raises(TypeError, match=r"^x must be.*RaggedTensor.*to_tensor\(\)"):
+        fnn.predict(model, {}, {}, tf.ragged.constant([[1.0], [1.0, 2.0]]))

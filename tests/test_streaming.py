@@ -285,7 +285,7 @@ def test_memory_of_threads_that_ended_goes_back_to_the_system(monkeypatch):
 def test_streamed_refuses_what_is_not_alike():
     with pytest.raises(ValueError, match="as many examples"):
         Streamed(X, Y[:-1])
-    with pytest.raises(TypeError, match="takes arrays"):
+    with pytest.raises(TypeError, match="x must be an array of numbers, got str"):
         Streamed("x", Y)
     with pytest.raises(ValueError, match="no example"):
         Streamed(X[:0], Y[:0])

@@ -66,7 +66,7 @@ def save(
         {'dense_0': {'bias': Array([0., 0.], dtype=float32)}}
         {'epoch': 3}
     """
-    path = Path(path)
+    path = _checked(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; make it first")
     texts = encode_metadata(metadata or {})
@@ -116,7 +116,7 @@ def load(
     """
     if template is None and partial is not None:
         raise ValueError(f"partial={partial!r} needs a template, whose leaves it chooses")
-    with open_reader(Path(path), verify=verify) as reader:
+    with open_reader(_checked(path), verify=verify) as reader:
         return read(reader, template, partial=partial, expected=expected or {})
 
 
@@ -138,8 +138,14 @@ def metadata(path: str | PathLike[str], *, verify: bool = True) -> dict[str, Any
         ...     fnn.checkpoint.metadata(path)
         {'losses': [2.5, 0.5]}
     """
-    with open_reader(Path(path), verify=verify) as reader:
+    with open_reader(_checked(path), verify=verify) as reader:
         return decode_metadata(reader)
+
+
+def _checked(path: Any) -> Path:
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"path must be that of a file, got {checks.describe(path)}")
+    return Path(path)
 
 
 def write(path: Path, snapshot: Snapshot, texts: Mapping[str, str]) -> None:

@@ -135,6 +135,8 @@ def describe_leaf(path: str, leaf: Any) -> str:
             f"{path!r} in the template is {checks.describe(leaf)}, which JAX has only with "
             f"jax.config.update('jax_enable_x64', True); a NumPy array there does without"
         )
+    if in_numpy:  # a file has one byte order
+        leaf = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype.newbyteorder("="))
     return checks.describe(leaf)
 
 
@@ -150,6 +152,12 @@ def _check_leaf(path: str, leaf: Any) -> None:
         )
     if isinstance(leaf, jax.Array):
         _check_addressable(path, leaf)
+    elif not isinstance(leaf, np.ndarray | np.generic):
+        checks.arrays(leaf, repr(path), numbers=False)
+        raise TypeError(
+            f"{path!r} must be an array of JAX's or NumPy's, got {checks.describe(leaf)}; "
+            f"numpy.asarray(...) makes it one"
+        )
     if not _is_key(leaf) and leaf.dtype.name not in CODES:
         raise TypeError(
             f"{path!r} is {checks.describe(leaf)}; the safetensors format has no dtypes "

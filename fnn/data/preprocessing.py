@@ -232,7 +232,7 @@ def one_hot(labels: ArrayLike, classes: int) -> NDArray:
                [0., 0., 1.]], dtype=float32)
     """
     classes = checks.positive_integer("classes", classes)
-    labels = np.asarray(labels)
+    labels = checks.as_numpy(labels, "labels")
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"labels must be integers, got {checks.describe(labels)}")
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
@@ -247,7 +247,7 @@ def _training_data(
     x: ArrayLike, axis: int | tuple[int, ...]
 ) -> tuple[NDArray, tuple[int, ...]]:
     """Return the data as a NumPy array, and the axes to measure over as a tuple."""
-    x = np.asarray(x)
+    x = checks.as_numpy(x, "x")
     checks.floating("fit", x)
     if x.size == 0 or not np.isfinite(x).all():
         raise ValueError(f"x of shape {x.shape} is empty, or not finite throughout")

@@ -32,6 +32,7 @@ def split(
         One tree like `data` for each size, with NumPy arrays, in random order.
 
     Raises:
+        TypeError: If a leaf is not an array, or the sizes are not a tuple of numbers.
         ValueError: If the sizes don't add up, a part is empty, or lengths differ.
 
     Example:
@@ -41,7 +42,7 @@ def split(
         >>> len(train[0]), int(train[1].sum())
         (6, 3)
     """
-    arrays = jax.tree.map(np.asarray, data)
+    arrays = _arrays(data)
     counts = _counts(sizes, _examples(arrays))
     parts = _random_parts(counts, key, stratify)
     return tuple(_take(arrays, rows) for rows in parts)
@@ -78,7 +79,7 @@ def k_fold(
         >>> [(len(train), len(validation)) for train, validation in folds]
         [(3, 2), (2, 3)]
     """
-    arrays = jax.tree.map(np.asarray, data)
+    arrays = _arrays(data)
     examples = _examples(arrays)
     k = checks.positive_integer("k", k)
     if not 2 <= k <= examples:
@@ -110,13 +111,18 @@ def batches(data: PyTree, batch_size: int, *, key: Key | None = None) -> Iterato
         [[0, 1], [2, 3], [4]]
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
-    arrays = jax.tree.map(np.asarray, data)
+    arrays = _arrays(data)
     examples = _examples(arrays)
     order = np.arange(examples)
     if key is not None:
         order = np.asarray(permutation(key, examples))
     for first in range(0, examples, batch_size):
         yield _take(arrays, order[first : first + batch_size])
+
+
+def _arrays(data: PyTree) -> PyTree:
+    checks.arrays(data, "data", numbers=False)
+    return jax.tree.map(np.asarray, data)
 
 
 def _take(arrays: PyTree, rows: NDArray) -> PyTree:
@@ -131,6 +137,13 @@ def _examples(arrays: PyTree) -> int:
 
 
 def _counts(sizes: tuple[float, ...], examples: int) -> NDArray:
+    if not isinstance(sizes, tuple | list) or not all(
+        isinstance(n, int | float | np.number) for n in sizes
+    ):
+        raise TypeError(
+            f"sizes must be a tuple of fractions or of counts, such as (0.8, 0.2), got "
+            f"{checks.describe(sizes)}"
+        )
     if all(isinstance(size, int | np.integer) for size in sizes):
         counts = np.array(sizes)
         if counts.sum() != examples:

@@ -36,7 +36,7 @@ class Streamed:
         y: The targets, likewise.
 
     Raises:
-        TypeError: If a leaf is no array.
+        TypeError: If a leaf is not an array of numbers.
         ValueError: If the leaves differ in length, or there is no example.
 
     Example:
@@ -52,9 +52,13 @@ class Streamed:
     y: PyTree
 
     def __post_init__(self) -> None:
+        checks.arrays({"x": self.x, "y": self.y}, "Streamed")
         for leaf in jax.tree.leaves((self.x, self.y)):
             if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
-                raise TypeError(f"Streamed takes arrays, got {checks.describe(leaf)}")
+                raise TypeError(
+                    f"Streamed takes arrays with shape and dtype that give the rows for an "
+                    f"array of integers, got {checks.describe(leaf)}"
+                )
         if checks.leading_length({"x": self.x, "y": self.y}, "Streamed") == 0:
             raise ValueError(f"Streamed has no example: x {checks.describe(self.x)}")
 

@@ -10,11 +10,13 @@ from typing import Any, ClassVar, TypeVar
 
 import jax
 
-from fnn import checks
+from fnn import checks, explaining
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import Value, show
 
 Apply = TypeVar("Apply", bound=Callable[..., Any])
+SAID = ("in layer ", "in the model, ")
+"""How a note begins that says from which layer an error came."""
 
 
 def _snake_case(name: str) -> str:
@@ -155,6 +157,12 @@ def as_layer(thing: Any, where: str) -> Layer:
         return thing
     if isinstance(thing, type):
         raise TypeError(f"{where} is the class {show(thing)}; give an instance of it")
+    library = type(thing).__module__.partition(".")[0]
+    if library in ("torch", "flax", "haiku", "keras"):
+        raise TypeError(
+            f"{where} is {type(thing).__name__} of {library}, which holds or finds its "
+            f"parameters in another way; fnn has layers of its own, such as fnn.Dense"
+        )
     if not callable(thing):
         hint = "; give the layers one by one" if isinstance(thing, list | tuple) else ""
         raise TypeError(f"{where} must be a layer or a callable, got {thing!r}{hint}")
@@ -197,8 +205,8 @@ def init_child(
     without parameters come and go without changing the others' initial values.
     """
     checks.typed_key(key, "init")
-    with _located(name, layer, x):
-        own_params, own_state = layer.init(_child_key(key, name), x)
+    with located(name, layer, x, init=True):
+        own_params, own_state = initial(layer, _child_key(key, name), x)
     if own_params:
         params[name] = own_params
     if own_state:
@@ -226,10 +234,10 @@ def apply_child(
     Returns:
         The output, and the layer's new state under its name: `{name: state}`, or `{}`.
     """
-    with _located(name, layer, x):
+    with located(name, layer, x, params, state):
         own_params, own_state = _entry(params, name), _entry(state, name)
         own_key = _child_key(key, name) if key is not None and takes_key(layer) else None
-        y, new = layer.apply(own_params, own_state, x, key=own_key, train=train)
+        y, new = applied(layer, own_params, own_state, x, key=own_key, train=train)
         if observe := _OBSERVER.get():
             seen = observe(_PATH.get(), layer, own_params, own_state, x, y)
             y = y if seen is None else seen
@@ -281,22 +289,78 @@ _OBSERVER: ContextVar[Callable[..., Any] | None] = ContextVar("observer", defaul
 
 
 @contextmanager
-def _located(name: str, layer: Layer, x: PyTree) -> Iterator[None]:
-    """Add to an exception from inside which layer it came from, and what it met."""
-    path = (*_PATH.get(), name)
+def located(
+    name: str | None,
+    layer: Layer,
+    x: PyTree,
+    params: Any = None,
+    state: Any = None,
+    *,
+    init: bool = False,
+) -> Iterator[None]:
+    """Add to an exception from inside which layer it came from, and what it met.
+
+    What Python, NumPy or JAX say of a layer is put into words of fnn's where it can be.
+
+    Args:
+        name: Under which a combinator holds the layer; `None` for what has no name of its
+            own, as the whole model.
+        layer: The layer.
+        x: What it is given.
+        params: What holds its parameters under the name, or these themselves.
+        state: What holds its state, likewise.
+        init: Whether `init` runs, not `apply`.
+    """
+    path = _PATH.get() if name is None else (*_PATH.get(), name)
     token = _PATH.set(path)
     try:
         yield
     except Exception as error:
         # The innermost layer has said it already.
-        if not any(n.startswith("in layer ") for n in getattr(error, "__notes__", ())):
-            error.add_note(
-                f"in layer {'/'.join(path)!r}, {show_layer(layer)}, "
-                f"given x: {checks.describe(x)}"
-            )
-        raise
+        if any(note.startswith(SAID) for note in getattr(error, "__notes__", ())):
+            raise
+        call = _call(layer, init=init)
+        own = (params, state) if name is None else (_part(params, name), _part(state, name))
+        clear = explaining.explained(error, call, x, *own)
+        where = f"in layer {'/'.join(path)!r}" if path else "in the model"
+        clear.add_note(f"{where}, {show_layer(layer)}, given x: {checks.describe(x)}")
+        if clear is error:
+            raise
+        raise clear from error
     finally:
         _PATH.reset(token)
+
+
+def _call(layer: Layer, *, init: bool) -> explaining.Call:
+    """Return what is called of a layer, for an error."""
+    kind = type(layer)
+    if isinstance(layer, Function):
+        return explaining.Call(layer.function, f"{show_layer(layer)}, as a layer,", ("x",))
+    if init:
+        return explaining.Call(kind.init, f"init of {kind.__name__}", ("self", "key", "x"))
+    if kind.apply is Layer.apply:
+        return explaining.Call(
+            kind.forward, f"forward of {kind.__name__}", ("self", "params", "x")
+        )
+    arguments = ("self", "params", "state", "x")
+    return explaining.Call(
+        kind.apply, f"apply of {kind.__name__}", arguments, ("key", "train")
+    )
+
+
+def initial(layer: Layer, key: Key, x: PyTree) -> tuple[Params, State]:
+    """Return what `init` of a layer makes, or raise unless it is a pair of dicts."""
+    return explaining.initial(type(layer).__name__, layer.init(key, x))
+
+
+def applied(
+    layer: Layer, params: Params, state: State, x: PyTree, *, key: Key | None, train: bool
+) -> tuple[PyTree, State]:
+    """Return what `apply` of a layer gives, or raise unless it is an output and a state."""
+    made = layer.apply(params, state, x, key=key, train=train)
+    if isinstance(made, tuple) and len(made) == 2 and made[0] is not None:
+        return made
+    raise explaining.not_applied(type(layer).__name__, show_layer(layer), made)
 
 
 def show_layer(layer: Layer) -> str:
@@ -304,12 +368,13 @@ def show_layer(layer: Layer) -> str:
     return show(layer.function if isinstance(layer, Function) else layer)
 
 
+def _part(tree: Any, name: str) -> Any:
+    return tree.get(name, {}) if isinstance(tree, Mapping) else tree
+
+
 def _entry(tree: Any, name: str) -> Any:
     if not isinstance(tree, Mapping):
-        raise TypeError(
-            f"parameters and state are dicts with an entry per layer, "
-            f"got {checks.describe(tree)}"
-        )
+        raise explaining.not_dicts(tree)
     return tree if isinstance(tree, _NoState) else tree.get(name, {})
 
 

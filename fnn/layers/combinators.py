@@ -11,10 +11,13 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.layers.base import (
     Layer,
+    applied,
     apply_child,
     as_layer,
     hands_key_on,
     init_child,
+    initial,
+    located,
     spec,
     takes_key,
 )
@@ -272,7 +275,9 @@ class Batched(Layer):
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         checks.leading_length(x, "x of a batched model")
         example = jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:]), spec(x))
-        return as_layer(self.layer, "layer").init(key, example)
+        layer = as_layer(self.layer, "layer")
+        with located(None, layer, example, init=True):
+            return initial(layer, key, example)
 
     def apply(
         self,
@@ -290,7 +295,8 @@ class Batched(Layer):
             key = jax.random.split(key, size) if takes_key(layer) else None
 
         def one(x: PyTree, key: Key | None) -> tuple[PyTree, State]:
-            return layer.apply(params, state, x, key=key, train=train)
+            with located(None, layer, x, params, state):
+                return applied(layer, params, state, x, key=key, train=train)
 
         try:
             return jax.vmap(one, out_axes=(0, None), axis_name=self.axis_name)(x, key)

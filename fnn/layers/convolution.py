@@ -39,6 +39,7 @@ class _Convolution(Layer):
     bias_init: Initializer = zeros
 
     def __post_init__(self) -> None:
+        checks.options(self, but=("bias",))
         size = window_size("kernel_size", self.kernel_size)
         self._set(
             features=checks.positive_integer("features", self.features),

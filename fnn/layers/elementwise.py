@@ -41,6 +41,7 @@ class PReLU(Layer):
     per_feature: bool = True
 
     def __post_init__(self) -> None:
+        checks.options(self)
         checks.between("initial", self.initial, -math.inf, math.inf)
 
     def init(self, key: Key, x: Array) -> tuple[Params, State]:

@@ -46,6 +46,7 @@ class Embedding(Layer):
     table_init: Initializer = VarianceScaling(1.0, "out", "normal")
 
     def __post_init__(self) -> None:
+        checks.options(self)
         self._set(vocabulary=checks.positive_integer("vocabulary", self.vocabulary))
         self._set(features=checks.positive_integer("features", self.features))
 

@@ -43,6 +43,7 @@ class Dense(Layer):
     bias_init: Initializer = zeros
 
     def __post_init__(self) -> None:
+        checks.options(self)
         self._set(features=checks.positive_integer("features", self.features))
 
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
@@ -88,6 +89,7 @@ class Maxout(Layer):
     bias_init: Initializer = zeros
 
     def __post_init__(self) -> None:
+        checks.options(self)
         self._set(features=checks.positive_integer("features", self.features))
         self._set(pieces=checks.positive_integer("pieces", self.pieces))
 

@@ -139,6 +139,7 @@ class DropConnect(Layer):
     bias_init: Initializer = zeros
 
     def __post_init__(self) -> None:
+        checks.options(self)
         self._set(features=checks.positive_integer("features", self.features))
         checks.between("rate", self.rate, 0, 1)
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from fnn import checkpoint, checks, tree
+from fnn.layers.agreement import check_agreement
 from fnn.layers.base import Layer, spec
 from fnn.pytorch.links import find_links
 from fnn.types import NDArray, Params, PyTree, State
@@ -34,7 +35,8 @@ def to_state_dict(
         names: PyTorch's names of modules, by fnn's paths of layers, as the module says.
 
     Raises:
-        ValueError: If a layer has no counterpart, a path in `names` is that of no layer, or
+        ValueError: If parameters or state are not those of the model, if a layer has no
+            counterpart, a path in `names` is that of no layer, or
             two arrays would have one name.
 
     Example:
@@ -45,8 +47,9 @@ def to_state_dict(
         >>> {name: array.shape for name, array in state_dict.items()}
         {'0.bias': (2,), '0.weight': (2, 3)}
     """
-    leaves = tree.flatten({"params": params, "state": state})
     links = find_links(model, x, names or {})
+    check_agreement(model, params, state, spec(x))
+    leaves = tree.flatten({"params": params, "state": state})
     return {rule.name: rule.to(np.asarray(leaves[path])) for path, rule in links}
 
 
@@ -66,6 +69,8 @@ def from_state_dict(
         names: PyTorch's names of modules, by fnn's paths of layers.
 
     Raises:
+        TypeError: If `state_dict` is not a mapping, or something in it is not an array that
+            NumPy can read; the error says what makes it one.
         ValueError: As of `to_state_dict`, or if arrays are missing, are too many, or have
             other shapes or dtypes than the model; all are listed.
 
@@ -77,11 +82,20 @@ def from_state_dict(
         >>> params["kernel"].shape
         (3, 2)
     """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"state_dict must be a mapping from names to arrays, such as "
+            f"module.state_dict(), got {checks.describe(state_dict)}"
+        )
     links = find_links(model, x, names or {})
     params, state = jax.eval_shape(model.init, jax.random.key(0), spec(x))
     template = {"params": params, "state": state}
     specs = tree.flatten(template)
-    given = {n: np.asarray(v) for n, v in state_dict.items() if not n.endswith(COUNTER)}
+    given = {
+        name: checks.as_numpy(value, f"state_dict {name!r}")
+        for name, value in state_dict.items()
+        if not name.endswith(COUNTER)
+    }
     known = {rule.name for _, rule in links}
     problems = [f"{name!r} has no place" for name in given if name not in known]
     leaves = {}

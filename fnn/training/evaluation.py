@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.layers.base import Layer, spec
+from fnn.layers.agreement import check_agreement
+from fnn.layers.base import Layer, applied, located, spec
 from fnn.layers.combinators import batched
 from fnn.platforms import compiled
 from fnn.sharding import Layout
-from fnn.training.inputs import check_targets
+from fnn.training.inputs import check_functions, check_targets
 from fnn.training.objective import Metric, check_model
 from fnn.training.validation import HeldOut, held_out
-from fnn.types import Array, Batch, Params, PyTree, State
+from fnn.types import Array, Batch, NDArray, Params, PyTree, State
 
 EVALUATION_BATCH_SIZE = 256
 
@@ -50,8 +52,11 @@ def evaluate(
         A number for each metric.
 
     Raises:
-        ValueError: If the data is empty, differs in length or is not finite, or if a
-            metric refuses the targets.
+        TypeError: If the data is not made of arrays of numbers, or `metrics` is not a
+            mapping from names to functions.
+        ValueError: If the data is empty, differs in length or is not finite, if
+            parameters or state are not those of the model, or if a metric refuses the
+            targets.
 
     Example:
         >>> model = fnn.Sequential(jax.numpy.negative)
@@ -60,12 +65,21 @@ def evaluate(
         {'error': 2.0}
     """
     check_model(model)
+    check_functions(metrics, "metrics")
     batch_size = checks.positive_integer("batch_size", batch_size)
     layout = None if mesh is None else Layout(mesh)
     examples = held_out(data, "data", layout)
-    check_metrics(model, params, state, examples.sample, metrics, "data")
+    check_agreement(model, params, state, example_spec(examples.sample[0]))
+    sample, rows = examples.sample, examples.rows
+    check_metrics(model, params, state, sample, metrics, "data", rows)
     means = means_on_device(model, params, state, examples, metrics, batch_size, layout)
-    return {name: float(mean) for name, mean in means.items()}
+    found = {name: float(mean) for name, mean in means.items()}
+    if any(map(math.isnan, found.values())):
+        with contextlib.closing(examples.chunks()) as chunks:
+            for number, (x, y, *_) in enumerate(chunks):
+                name = f"chunk {number} (from 0) of data"
+                check_metrics(model, params, state, (x, y), metrics, name)
+    return found
 
 
 def check_metrics(
@@ -75,11 +89,22 @@ def check_metrics(
     arrays: tuple[PyTree, PyTree],
     metrics: Mapping[str, Metric],
     name: str,
+    rows: NDArray | None = None,
 ) -> None:
     """Raise what the model or a metric has to object to, before anything is computed."""
     example = example_spec(arrays[0])
-    output, _ = jax.eval_shape(model.apply, params, state, example)
-    check_targets(metrics, output, arrays[1], name)
+    with located(None, model, example, params, state):
+        output, _ = jax.eval_shape(
+            functools.partial(_at_inference, model), params, state, example
+        )
+    check_targets(metrics, output, arrays[1], name, rows)
+
+
+def _at_inference(
+    model: Layer, params: Params, state: State, x: PyTree
+) -> tuple[PyTree, State]:
+    """Return the output of a model for one example at inference, and its state."""
+    return applied(model, params, state, x, key=None, train=False)
 
 
 def example_spec(batch: PyTree) -> PyTree:

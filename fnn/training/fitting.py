@@ -13,7 +13,8 @@ import numpy as np
 
 from fnn import checks
 from fnn.checkpoint import Checkpointer
-from fnn.layers.base import Layer
+from fnn.layers.agreement import check_agreement
+from fnn.layers.base import Layer, initial, located
 from fnn.sharding import Layout, Replicated, Strategy
 from fnn.sharding.processes import is_first
 from fnn.training.accumulation import check_divisible
@@ -22,9 +23,11 @@ from fnn.training.epochs import Position, Training
 from fnn.training.evaluation import (
     EVALUATION_BATCH_SIZE,
     check_metrics,
+    example_spec,
     means_on_device,
 )
 from fnn.training.history import Callback, History
+from fnn.training.inputs import check_callable
 from fnn.training.loop import choose_loop, start
 from fnn.training.nonfinite import Trouble
 from fnn.training.objective import (
@@ -40,6 +43,7 @@ from fnn.training.sources import Source, source_of
 from fnn.training.step import Step, TrainState, make_step
 from fnn.training.validation import held_out
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
+from fnn.values import show
 
 
 class FitResult(NamedTuple):
@@ -160,7 +164,6 @@ def fit(
         >>> bool(history["loss"][-1] < 0.01 * history["loss"][0])
         True
     """
-    metrics = dict(metrics or {})
     objective = supervised(
         model, loss, metrics=metrics, regularizer=regularizer, augment=augment
     )
@@ -169,20 +172,25 @@ def fit(
         objective, optimizer, gradient=gradient, accumulate=accumulate, layout=layout
     )
     checks.typed_key(key, "fit")
+    _check_extras(early_stopping, callbacks, checkpoint, params, state)
     epochs = checks.positive_integer("epochs", epochs)
     source = source_of(data, batch_size, epochs, layout)
     size = checks.leading_length(source.batch, "a batch")
     check_divisible(size, accumulate)
     if layout is not None:
         layout.check_divides(size // accumulate, "the size of a microbatch")
-    measured = {"loss": loss, **metrics}
+    measured = {"loss": loss, **(metrics or {})}
 
     init_key, order_key, step_key = jax.random.split(key, 3)
     if params is None:
         example = jax.tree.map(lambda leaf: leaf[0], source.sample[0])
-        params, state = _init(model, layout, init_key, example)
+        with located(None, model, example, init=True):
+            params, state = _init(model, layout, init_key, example)
+    else:
+        example = example_spec(source.sample[0])
+        check_agreement(model, params, {} if state is None else state, example)
     params, state = jax.tree.map(jnp.asarray, (params, state or {}))
-    check_metrics(model, params, state, source.sample, measured, "data")
+    check_metrics(model, params, state, source.sample, measured, "data", source.rows)
     validate = _validation(model, params, state, validation, measured, batch_size, layout)
     train_state = _create(optimizer, layout, params, state, step_key)
     runner, reported = _prepare(step, train_state, source, order_key)
@@ -224,6 +232,31 @@ def fit(
     return _result(training.position, trouble)
 
 
+def _check_extras(
+    early_stopping: Any, callbacks: Any, checkpoint: Any, params: Any, state: Any
+) -> None:
+    """Raise what is wrong with what training may be given beside the data."""
+    if not isinstance(early_stopping, EarlyStopping | None):
+        raise TypeError(
+            f"early_stopping must be a fnn.EarlyStopping, such as "
+            f"fnn.EarlyStopping(patience=5); got {show(early_stopping)}"
+        )
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(
+            f"callbacks must be a list of functions, got {checks.describe(callbacks)}"
+        )
+    for i, callback in enumerate(callbacks):
+        check_callable(callback, f"callbacks[{i}]", "an EpochEnd")
+    path = isinstance(checkpoint, str | Path | None)
+    if not path and not all(hasattr(checkpoint, name) for name in ("open", "save")):
+        raise TypeError(
+            f"checkpoint must be a folder, or a fnn.checkpoint.Checkpointer of one; "
+            f"got {checks.describe(checkpoint)}"
+        )
+    if params is None and state:
+        raise ValueError("state goes together with params, which are not given")
+
+
 def _layout(mesh: jax.sharding.Mesh | None, sharding: Strategy | None) -> Layout | None:
     if mesh is not None:
         return Layout(mesh, Replicated() if sharding is None else sharding)
@@ -239,7 +272,7 @@ def _init(
     model: Layer, layout: Layout | None, key: Key, example: PyTree
 ) -> tuple[Params, State]:
     """Return initial parameters, each computed where it will lie, and state."""
-    params, state = model.init(key, example)
+    params, state = initial(model, key, example)
     if layout is not None:
         params, state = layout.constrain((params, state), params)
     return params, state
@@ -278,7 +311,8 @@ def _validation(
     if validation is None:
         return lambda _: {}
     examples = held_out(validation, "validation", layout)
-    check_metrics(model, params, state, examples.sample, metrics, "validation")
+    sample, rows = examples.sample, examples.rows
+    check_metrics(model, params, state, sample, metrics, "validation", rows)
     size = max(batch_size or 0, EVALUATION_BATCH_SIZE)
 
     def validate(train_state: TrainState) -> dict[str, Array]:

@@ -1,6 +1,6 @@
 """What training checks of its data before it begins."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,8 +11,7 @@ from jax.dtypes import canonicalize_dtype
 from fnn import checks, tree
 from fnn.platforms import target
 from fnn.sharding import Layout
-from fnn.training.objective import Metric
-from fnn.types import Array, Batch, PyTree
+from fnn.types import Array, Batch, NDArray, PyTree
 from fnn.values import show
 
 CACHE_LINE = 64
@@ -22,11 +21,15 @@ def on_device(data: Any, name: str, layout: Layout | None = None) -> tuple[PyTre
     """Return inputs and targets as arrays on the device, or on every device of a mesh.
 
     Raises:
-        TypeError: If `data` is not a pair.
+        TypeError: If `data` is not a pair of arrays of numbers, or of trees of them.
         ValueError: If the pair is empty, differs in length or is not finite.
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"{name} must be a pair (x, y), got {checks.describe(data)}")
+        hint = "; fnn.data.split divides data" if isinstance(data, float) else ""
+        raise TypeError(f"{name} must be a pair (x, y), got {checks.describe(data)}{hint}")
+    checks.arrays({"x": data[0], "y": data[1]}, name)
+    if not jax.tree.leaves(data[0]):
+        raise ValueError(f"{name} x must be an array, got {checks.describe(data[0])}")
     arrays = jax.tree.map(put_copy, tuple(data))
     if checks.leading_length({"x": arrays[0], "y": arrays[1]}, name) == 0:
         raise ValueError(f"{name} is empty: x {checks.describe(arrays[0])}")
@@ -49,21 +52,61 @@ def as_batch(batch: Any) -> Batch:
         raise TypeError(
             f"a batch must be (x, y) or (x, y, weights), got {checks.describe(batch)}"
         )
-    arrays = jax.tree.map(_as_array, tuple(batch))
+    try:
+        arrays = jax.tree.map(_as_array, tuple(batch))
+    except Exception:
+        _check_batch(batch)
+        raise
     if checks.leading_length(arrays, "a batch") == 0:
         raise ValueError(f"a batch is empty: {checks.describe(arrays)}")
     return arrays
 
 
+def first_batch(batch: Any) -> Batch:
+    """Return a batch as `as_batch` does, its arrays looked at more closely."""
+    if isinstance(batch, tuple | list):
+        _check_batch(batch)
+    return as_batch(batch)
+
+
+def check_functions(functions: Any, name: str) -> None:
+    """Raise unless these are functions of an output and a target, by name."""
+    example = "{'accuracy': fnn.metrics.accuracy}"
+    if not isinstance(functions, Mapping):
+        raise TypeError(
+            f"{name} must be a mapping from names to functions, such as {example}; "
+            f"got {checks.describe(functions)}"
+        )
+    for label, function in functions.items():
+        if not isinstance(label, str):
+            raise TypeError(f"{name} must have texts as names, got {label!r}")
+        check_callable(function, f"{name}[{label!r}]", "(output, target) of one example")
+
+
+def check_callable(function: Any, name: str, arguments: str) -> None:
+    """Raise unless this is a function, or a value that is called like one."""
+    if isinstance(function, type):
+        raise TypeError(f"{name} is the class {show(function)}; give an instance of it")
+    if not callable(function):
+        raise TypeError(
+            f"{name} must be a function of {arguments}, got {checks.describe(function)}"
+        )
+
+
 def check_targets(
-    functions: Mapping[str, Metric], output: PyTree, targets: PyTree, name: str
+    functions: Mapping[str, Callable[..., Any]],
+    output: PyTree,
+    targets: PyTree,
+    name: str,
+    rows: NDArray | None = None,
 ) -> None:
     """Let every loss and metric see the targets with the smallest and largest values.
 
     Inside `jit` a loss can't look at values; here it gets real targets beside the spec of
-    the model's output, so that it raises on labels out of range, at no cost.
+    the model's output, so that it raises on labels out of range, at no cost. `rows` are the
+    numbers of the examples, where they are not the first of the data.
     """
-    extremes = set()
+    extremes = set() if jax.tree.leaves(targets) else {0}
     for leaf in jax.tree.leaves(targets):
         flat = np.asarray(leaf).reshape(leaf.shape[0], -1)
         if flat.size:
@@ -72,11 +115,13 @@ def check_targets(
         target = jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], targets)
         for label, function in functions.items():
             try:
-                jax.eval_shape(lambda y, f=function, t=target: f(y, t), output)
+                value = jax.eval_shape(lambda y, f=function, t=target: f(y, t), output)
+                _check_number(value, label)
             except Exception as error:
                 error.add_note(
                     f"in {label}, {show(function)}, given the model's output "
-                    f"{checks.describe(output)} and the target of example {i} of {name}"
+                    f"{checks.describe(output)} and the target of example "
+                    f"{i if rows is None else rows[i]} of {name}"
                 )
                 raise
 
@@ -86,6 +131,17 @@ def finite_examples(leaf: Array) -> Array:
     """Return which examples of an array are finite, (examples,), bool."""
     # 0 x is NaN where x is not finite, and a sum keeps nothing of each element.
     return jnp.isfinite(jnp.sum(0 * leaf, axis=tuple(range(1, leaf.ndim))))
+
+
+def _check_number(value: Any, label: str) -> None:
+    """Raise unless a loss or a metric gives one number."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    real = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    if shape != () or not (real or label != "loss"):
+        raise ValueError(
+            f"{label} must give one number for one example, and a loss a floating-point "
+            f"one; it gives {checks.describe(value)}"
+        )
 
 
 def put_copy(leaf: Any) -> Array:
@@ -104,6 +160,11 @@ def put_copy(leaf: Any) -> Array:
     copied = block[first : first + leaf.nbytes].view(leaf.dtype).reshape(leaf.shape)
     np.copyto(copied, leaf)
     return jax.device_put(copied)
+
+
+def _check_batch(batch: Any) -> None:
+    """Raise unless a batch holds arrays of numbers."""
+    checks.arrays(dict(zip(("x", "y", "weights"), batch, strict=False)), "a batch")
 
 
 def _as_array(leaf: Any) -> Array:

@@ -1,12 +1,14 @@
 """Where numbers that are not finite came from, and what there was before them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn import tree
 from fnn.layers.base import Layer, observing, show_layer
+from fnn.training.evaluation import check_metrics
+from fnn.training.objective import Supervised
 from fnn.training.pieces import Piece
 from fnn.training.step import Step, TrainState
 from fnn.types import Array, Batch, Params, PyTree
@@ -16,7 +18,8 @@ class Trouble(NamedTuple):
     """A step that went wrong, and the train state to go back to.
 
     `loss` is that of the step, `layer` the first layer whose output was not finite, or
-    `""`, and `gradients` the paths of the parameters whose gradients were not.
+    `""`, `gradients` the paths of the parameters whose gradients were not, and `objection`
+    what the loss has to say against the targets of the batch.
     """
 
     step: int
@@ -24,9 +27,12 @@ class Trouble(NamedTuple):
     layer: str
     gradients: tuple[str, ...]
     good: TrainState
+    objection: str = ""
 
     def __str__(self) -> str:
         what = [f"the loss was {self.loss:.4g}"]
+        if self.objection:
+            what.append(self.objection)
         if self.layer:
             what.append(f"the first layer to give NaN or infinity was {self.layer}")
         if self.gradients:
@@ -53,7 +59,8 @@ def find_trouble(step: Step, previous: Piece | None, piece: Piece) -> Trouble | 
         if _finite(now.params):
             at_fault, train_state, batch = k, now, piece.batch(k)
     loss, layer, gradients = _examine(step, train_state, batch)
-    return Trouble(max(at_fault, 0), loss, layer, gradients, good)
+    objection = _objection(step.objective, train_state, batch)
+    return Trouble(max(at_fault, 0), loss, layer, gradients, good, objection)
 
 
 def _before(previous: Piece | None, piece: Piece, i: int) -> tuple[TrainState, Batch]:
@@ -92,6 +99,19 @@ def _examine(
     first = next((f"{name!r}, {text}" for name, text in shown.items() if name in bad), "")
     gradients = [p for p, g in tree.flatten(grads).items() if not jnp.isfinite(g).all()]
     return float(loss), first, tuple(gradients)
+
+
+def _objection(objective: Any, train_state: TrainState, batch: Batch) -> str:
+    """Return why the loss refuses the targets, which could not be seen before, or `""`."""
+    if not isinstance(objective, Supervised):
+        return ""
+    params, state = train_state.params, train_state.state
+    loss = {"loss": objective.loss}
+    try:
+        check_metrics(objective.model, params, state, batch[:2], loss, "the batch")
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 @jax.jit

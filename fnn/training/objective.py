@@ -11,6 +11,7 @@ from fnn.data.mixing import BatchAugmentation
 from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
 from fnn.training.accumulation import count
+from fnn.training.inputs import check_callable, check_functions
 from fnn.types import Array, Key, Params, PyTree, State
 from fnn.values import Value, show
 
@@ -87,7 +88,7 @@ class Supervised(Value):
             The objective, (), and the pair of new state and metrics, each metric the
             mean over the batch.
         """
-        x, y, *weights = batch
+        x, y, *weights = _parts(batch)
         x, y, key = self._augmented(x, y, key)
         model = batched(self.model)
         outputs, state = model.apply(params, state, x, key=key, train=True)
@@ -130,7 +131,7 @@ class Supervised(Value):
             ValueError: If the model or the augmentation couples the examples, or the
                 model changes its state.
         """
-        x, y, *weights = batch
+        x, y, *weights = _parts(batch)
         mask = _as_mask(*weights)
         if isinstance(self.augment, BatchAugmentation):
             raise ValueError(
@@ -201,7 +202,8 @@ def supervised(
         `(objective, (state, metrics))`. Any function of that kind can be trained.
 
     Raises:
-        TypeError: If the model is batched already, or is no layer.
+        TypeError: If the model is batched already or is not a layer, or if something is
+            not a function that must be one.
         ValueError: If a metric is named `"loss"`, `"penalty"`, `"clipped"` or
             `"gradient_norm"`.
 
@@ -214,10 +216,28 @@ def supervised(
         4.6667
     """
     check_model(model)
+    check_callable(loss, "loss", "(output, target) of one example")
+    if metrics is not None:
+        check_functions(metrics, "metrics")
+    if regularizer is not None:
+        check_callable(regularizer, "regularizer", "the parameters")
+    if augment is not None:
+        _check_augmentation(augment)
     pairs = tuple((metrics or {}).items())
     if reserved := set(REPORTED) & set(dict(pairs)):
         raise ValueError(f"metrics can't be named {sorted(reserved)}: fnn reports those")
     return Supervised(model, loss, pairs, regularizer, augment)
+
+
+def _check_augmentation(augment: Any) -> None:
+    """Raise unless this changes one input, or a batch."""
+    if isinstance(augment, list | tuple):
+        raise TypeError(
+            f"augment must be one function, got {checks.describe(augment)}; several are "
+            f"applied one after the other by fnn.data.Augmentations(...), or by "
+            f"fnn.data.BatchAugmentations(...) where one of them mixes a batch"
+        )
+    check_callable(augment, "augment", "(key, x)")
 
 
 def check_model(model: Any) -> None:
@@ -251,6 +271,15 @@ def _mean(values: Array, weights: Array | None) -> Array:
         return jnp.mean(values)
     weights = weights.astype(values.dtype)
     return jnp.sum(jnp.where(weights == 0, 0, weights * values)) / jnp.sum(weights)
+
+
+def _parts(batch: Any) -> tuple[PyTree, ...]:
+    """Return a batch as it is, or raise unless it is a tuple of two or three."""
+    if isinstance(batch, tuple | list) and len(batch) in (2, 3):
+        return tuple(batch)
+    raise TypeError(
+        f"a batch must be (x, y) or (x, y, weights), got {checks.describe(batch)}"
+    )
 
 
 def _as_mask(weights: Array | None = None) -> Array | None:

@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.layers.agreement import check_agreement
+from fnn.layers.base import initial, located
 from fnn.training.accumulation import check_divisible
 from fnn.training.epochs import means, optimizer_figures
 from fnn.training.evaluation import (
     EVALUATION_BATCH_SIZE,
     check_metrics,
+    example_spec,
     means_of_arrays,
 )
 from fnn.training.inputs import on_device
@@ -134,10 +137,17 @@ def _initial(
 ) -> tuple[Params, State]:
     """Return what training starts from: what is given, or the model's initial values."""
     if params is not None:
+        if isinstance(objective, Supervised):
+            given = {} if state is None else state
+            check_agreement(objective.model, params, given, example_spec(x))
         params, state = jax.tree.map(jnp.asarray, (params, state or {}))
         return params, state
+    if state:
+        raise ValueError("state goes together with params, which are not given")
     example = jax.tree.map(lambda leaf: leaf[0], x)
-    return _supervised(objective, "params").model.init(key, example)
+    model = _supervised(objective, "params").model
+    with located(None, model, example, init=True):
+        return initial(model, key, example)
 
 
 def _validation(

@@ -2,8 +2,10 @@
 
 import abc
 import itertools
+import math
 import operator
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,10 +16,10 @@ from fnn import checks
 from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.layers.base import spec
 from fnn.sharding import Layout
-from fnn.training.inputs import as_batch, on_device
+from fnn.training.inputs import as_batch, first_batch, on_device
 from fnn.training.loop import Carry, Dataset, shuffled_order, take_batch
 from fnn.training.pieces import Piece, Runner, Stretch
-from fnn.training.validation import examples_per_chunk, sample_of
+from fnn.training.validation import examples_per_chunk, sample_rows
 from fnn.types import Array, Batch, NDArray, PyTree
 
 
@@ -25,11 +27,12 @@ class Source(abc.ABC):
     """Data to train on.
 
     `batch` is the spec of a batch; `sample` are examples by which the model, the loss and
-    the metrics are checked.
+    the metrics are checked, and `rows` which they are, where they are not the first.
     """
 
     batch: PyTree
     sample: tuple[PyTree, PyTree]
+    rows: NDArray | None = None
 
     @property
     @abc.abstractmethod
@@ -86,7 +89,8 @@ class Chunks(Source):
     def __init__(self, data: Streamed, batch_size: Any, layout: Layout | None) -> None:
         self.data, self.layout = data, layout
         self.batch_size = _checked_size(batch_size, len(data), layout)
-        self.sample = sample_of(data)
+        self.rows = sample_rows(data)
+        self.sample = take(data, self.rows, Memory())
         self.memory = Memory()
         dataset = self._dataset(np.zeros((1, self.batch_size), np.int32), 0)
         self.batch = jax.eval_shape(take_batch, dataset, 0)
@@ -130,15 +134,15 @@ class Loader(Source):
         passes = iter(self.of_epoch(0))
         if passes is data and epochs > 1:
             raise ValueError(
-                f"data is an iterator, {data!r}, which can be read once; for {epochs} "
-                f"epochs give an iterable, or a function of the epoch's number"
+                f"data is an iterator, {checks.describe(data)}, which can be read once; "
+                f"for {epochs} epochs give an iterable, or a function of the epoch's number"
             )
         self.length = operator.length_hint(data) or None  # 0 where it is unknown
         first = next(passes, None)
         if first is None:
-            raise ValueError(f"data gives no batch: {data!r}")
+            raise ValueError(f"data gives no batch: {checks.describe(data)}")
         self.first_pass: Iterator[Any] | None = itertools.chain([first], passes)
-        x, y, *_ = as_batch(first)
+        x, y, *_ = first_batch(first)
         self.sample = x, y
         self.batch = spec(self._placed(first))
 
@@ -156,7 +160,7 @@ class Loader(Source):
         return self.length
 
     def __repr__(self) -> str:
-        return f"batches like {checks.describe(self.batch)}"
+        return f"batches like {checks.describe(self.batch, math.inf)}"
 
     def _checked(self, number: int, batch: Any) -> Batch:
         """Return a batch on the device, whose examples must be like those of the first."""
@@ -188,10 +192,11 @@ def source_of(
         return Arrays(on_device(data, "data", layout), batch_size, layout)
     if isinstance(data, Streamed):
         return Chunks(data, batch_size, layout)
-    if not (callable(data) or hasattr(data, "__iter__")):
+    iterable = hasattr(data, "__iter__") and not isinstance(data, str | bytes | Path)
+    if not (callable(data) or iterable):
         raise TypeError(
             f"data must be a pair (x, y), fnn.data.Streamed(x, y), an iterable of batches, "
-            f"or a function from the epoch's number to one; got {data!r}"
+            f"or a function from the epoch's number to one; got {checks.describe(data)}"
         )
     if batch_size is not None:
         raise ValueError(

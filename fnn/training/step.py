@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.layers.base import Layer
 from fnn.optimizers.base import (
     apply_updates,
     check_optimizer,
@@ -54,6 +55,7 @@ class TrainState(NamedTuple):
     ) -> "TrainState":
         """Return the state before the first step."""
         checks.typed_key(key, "training")
+        check_optimizer(optimizer, "TrainState.create")
         step = jnp.zeros((), jnp.int32)
         return cls(params, state, optimizer.init(params), key, step)
 
@@ -86,6 +88,11 @@ class Step(Value):
     def _take(
         self, train_state: TrainState, batch: PyTree
     ) -> tuple[TrainState, dict[str, Array]]:
+        if not isinstance(train_state, tuple) or len(train_state) != 5:
+            raise TypeError(
+                f"a step takes what TrainState.create makes and a batch, "
+                f"got {checks.describe(train_state)}"
+            )
         params, state, opt_state, key, step = train_state
         frozen = frozen_mask(self.optimizer, params)
         gradient = self._gradient(current_loss_scale(opt_state), frozen)
@@ -175,6 +182,11 @@ def make_step(
         0.0000
     """
     check_optimizer(optimizer, "make_step")
+    if isinstance(objective, Layer) or not callable(objective):
+        raise TypeError(
+            f"make_step needs an objective, such as fnn.supervised(model, loss) makes; "
+            f"got {show(objective)}"
+        )
     if gradient is not None and not hasattr(objective, "per_example_gradient"):
         raise TypeError(
             f"gradient needs an objective with a method per_example_gradient, such as "

@@ -1,0 +1,186 @@
+"""Words for what a caller gave, and for what to give in its place."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+LONGEST = 300
+"""Characters of a description; a tree, a list or a string of any size stays below."""
+LONGEST_LEAF = 60
+LAZY = (
+    "data that is read as it is needed must have shape and dtype, and give the rows for an "
+    "array of integers: see fnn.data.Streamed"
+)
+TEXTS = "number the classes: classes, labels = numpy.unique(labels, return_inverse=True)"
+
+
+def describe(tree: Any, longest: float = LONGEST) -> str:
+    """Return dtype and shape of an array, or of each leaf of a tree, cut off where long.
+
+    Example:
+        >>> import numpy as np
+        >>> describe({"a": np.zeros((3, 2), np.float32), "b": [1.0, None]})
+        '{a: float32[3,2], b: [float 1.0, NoneType None]}'
+    """
+    text = ""
+    for word in _words(tree):
+        if len(text) + len(word) > longest:
+            return f"{text}..."
+        text += word
+    return text
+
+
+def _words(tree: Any) -> Iterator[str]:
+    """Yield the parts of a description, so that what is cut off is never made."""
+    if isinstance(tree, dict):
+        yield "{"
+        for i, (name, value) in enumerate(tree.items()):
+            yield f"{', ' if i else ''}{name}: "
+            yield from _words(value)
+        yield "}"
+    elif isinstance(tree, tuple | list):
+        opening, closing = "()" if isinstance(tree, tuple) else "[]"
+        yield opening
+        for i, value in enumerate(tree):
+            yield ", " if i else ""
+            yield from _words(value)
+        yield closing
+    elif hasattr(tree, "shape") and hasattr(tree, "dtype"):
+        yield f"{dtype_name(tree.dtype)}[{','.join(map(str, tree.shape))}]"
+    else:
+        # The repr of a table or of a loader may take long, and says little.
+        plain = isinstance(tree, bool | int | float | complex | str | bytes | None)
+        text = repr(tree) if plain else getattr(tree, "__qualname__", "")
+        cut = text if len(text) <= LONGEST_LEAF else f"{text[:LONGEST_LEAF]}..."
+        yield f"{type(tree).__name__} {cut}".rstrip()
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the name of a dtype of NumPy's, JAX's, PyTorch's or TensorFlow's.
+
+    Example:
+        >>> import numpy as np
+        >>> dtype_name(np.dtype("float32")), dtype_name(np.dtype(">f4"))
+        ('float32', '>f4')
+    """
+    plain = not isinstance(dtype, np.dtype) or (dtype.isnative and dtype.kind not in "US")
+    return str(getattr(dtype, "name", dtype)) if plain else str(dtype)
+
+
+def given(leaf: Any) -> str:
+    """Describe what stands in the place of an array, lists by their lengths alone."""
+    if isinstance(leaf, list | tuple):
+        inner = type(leaf[0]).__name__
+        return f"a {type(leaf).__name__} of {len(leaf)}, its first {inner}"
+    foreign = not isinstance(leaf, jax.Array) and type(leaf) is not np.ndarray
+    kind = f"{type(leaf).__name__} " if foreign and hasattr(leaf, "shape") else ""
+    return kind + describe(leaf)
+
+
+def holds_no_array(node: Any) -> bool:
+    """Return whether a node is a list that begins with a number or a text, however deep.
+
+    A tuple is one if all its elements are numbers or texts, as tuples hold arrays else.
+    """
+    if isinstance(node, tuple):
+        return bool(node) and all(map(_is_scalar, node))
+    if not isinstance(node, list):
+        return False
+    while isinstance(node, list | tuple) and node:
+        node = node[0]
+    return _is_scalar(node)
+
+
+def _is_scalar(thing: Any) -> bool:
+    plain = isinstance(thing, bool | int | float | complex | str | bytes | np.generic)
+    return plain or (isinstance(thing, np.ndarray | jax.Array) and thing.shape == ())
+
+
+def cure(leaf: Any, numbers: bool) -> str | None:
+    """Return what to give in place of a leaf that is not an array, else None."""
+    if isinstance(leaf, jax.Array | jax.core.Tracer):
+        return None
+    if isinstance(leaf, list | tuple):
+        lengths = {len(row) for row in leaf if isinstance(row, list | tuple)}
+        if len(lengths) > 1:
+            least, most = min(lengths), max(lengths)
+            return f"pad its rows, of {least} to {most} elements, to one length"
+        return "give numpy.asarray(...) of it"
+    library = type(leaf).__module__.partition(".")[0]
+    if library == "torch":
+        return _cure_of_tensor(leaf)
+    if hasattr(leaf, "toarray") or hasattr(leaf, "todense"):
+        return "a sparse matrix must be made dense: give its toarray()"
+    if isinstance(leaf, np.ma.MaskedArray):
+        return "its mask would be lost: give its filled(...)"
+    if hasattr(leaf, "to_tensor"):
+        return "its rows differ in length: give its to_tensor()"
+    dtype = getattr(leaf, "dtype", None)
+    if not hasattr(leaf, "__array__") and (dtype is None or not hasattr(leaf, "shape")):
+        scalar = isinstance(leaf, bool | int | float | complex | str | bytes)
+        lazy = not scalar and hasattr(leaf, "__getitem__")
+        return LAZY if lazy else "give a NumPy or JAX array"
+    return _cure_of_dtype(leaf) if numbers and dtype is not None else None
+
+
+def _cure_of_tensor(tensor: Any) -> str | None:
+    """Return how a tensor of PyTorch's becomes one that NumPy can read."""
+    steps = []
+    if getattr(tensor, "requires_grad", False):
+        steps.append("detach()")
+    if tensor.layout is not sys.modules["torch"].strided:
+        steps.append("to_dense()")
+    if tensor.device.type != "cpu":
+        steps.append("cpu()")
+    if tensor.is_conj():
+        steps.append("resolve_conj()")
+    if not hasattr(np, dtype_name(tensor.dtype).removeprefix("torch.")):
+        steps.append("float()")
+    return f"give its {'.'.join(steps)}" if steps else None
+
+
+def _cure_of_dtype(leaf: Any) -> str | None:
+    """Return how an array becomes one of a dtype that JAX has."""
+    if dtype_name(leaf.dtype) in ("string", "str", "category"):  # of TensorFlow, pandas
+        return TEXTS
+    dtype = getattr(leaf.dtype, "as_numpy_dtype", leaf.dtype)
+    try:
+        dtype = np.dtype(getattr(dtype, "numpy_dtype", dtype))
+    except TypeError:
+        return None  # typed keys, and what JAX may know
+    if dtype.kind in "mM":
+        return "give numbers, such as its astype('int64'), in units of your choice"
+    if dtype.fields is not None:
+        return f"give its fields {', '.join(dtype.fields)} as arrays of their own"
+    return _cure_of_kind(leaf, dtype)
+
+
+def _cure_of_kind(leaf: Any, dtype: np.dtype[Any]) -> str | None:
+    if dtype.kind == "O":
+        return _cure_of_objects(leaf)
+    if dtype.kind in "US":
+        return TEXTS
+    if not dtype.isnative:
+        return f"give its astype({dtype.name!r}), in native byte order"
+    if not (dtype.kind == "b" or jax.dtypes.issubdtype(dtype, np.number)):
+        return "give numbers"
+    wide = dtype.type in (np.longdouble, np.clongdouble) and dtype.itemsize > 8
+    return "give its astype('float64')" if wide else None
+
+
+def _cure_of_objects(leaf: Any) -> str:
+    """Return how an array of Python objects, by its first, becomes one of numbers."""
+    if not isinstance(leaf, np.ndarray) or leaf.size == 0:
+        return "give numbers, such as its astype('float32')"
+    first = leaf.flat[0]
+    if isinstance(first, str | bytes):
+        return TEXTS
+    if not isinstance(first, np.ndarray | jax.Array | list | tuple):
+        return "give its astype('float32')"
+    shapes = {np.shape(each) for each in leaf.flat}
+    if len(shapes) > 1:
+        return "its elements differ in shape: pad them to one, and give numpy.stack(...)"
+    return "give numpy.stack(...) of its elements"

@@ -1,0 +1,119 @@
+"""What Python, NumPy and JAX say of a layer that fails, in words of fnn's."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from fnn import checks
+from fnn.types import PyTree
+
+# fnn's own errors write `jax.ShapeDtypeStruct`, outside of "<class '...'>".
+OF_A_SPEC = re.compile(r"(<class '[\w.]*|'|\bA )ShapeDtypeStruct")
+
+
+class Call(NamedTuple):
+    """A call that failed: of what, by which name, and the names of what it was given."""
+
+    function: Callable[..., Any]
+    name: str
+    arguments: tuple[str, ...]
+    keywords: tuple[str, ...] = ()
+
+
+def explained(
+    error: Exception, call: Call, x: PyTree, params: Any, state: Any
+) -> Exception:
+    """Return an error that says what to do, or the same one where its words are clear.
+
+    Args:
+        error: What a layer raised.
+        call: Of the layer's method.
+        x: What it was given.
+        params: Its parameters.
+        state: Its state.
+    """
+    if isinstance(error, KeyError):
+        return _of_a_missing_key(error, x, params, state)
+    if not isinstance(error, TypeError | AttributeError | ValueError):
+        return error
+    if OF_A_SPEC.search(str(error)):
+        return TypeError(
+            f"{call.name} looks at more than shape and dtype of x, which "
+            f"is all there is: a jax.ShapeDtypeStruct; x.shape[1:] is the shape of x[0]"
+        )
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return TypeError(
+            f"{call.name} computes in NumPy, which can't be compiled or differentiated; "
+            f"take what jax.numpy has of the same name"
+        )
+    try:
+        checks.arrays(x, "x", scalars=True)
+    except TypeError as clear:
+        return clear
+    wrong = _wrong_signature(call) if isinstance(error, TypeError) else None
+    return error if wrong is None else TypeError(wrong)
+
+
+def initial(owner: str, made: Any) -> Any:
+    """Return what an `init` made, or raise unless it is a pair of dicts of arrays."""
+    if isinstance(made, tuple) and len(made) == 2:
+        params, state = made
+        dicts = isinstance(params, Mapping) and isinstance(state, Mapping | None)
+        if dicts and not any(isinstance(leaf, str) for leaf in jax.tree.leaves(made)):
+            return made
+    raise TypeError(
+        f"init of {owner} must return a pair (params, state) of nested dicts with arrays "
+        f"as leaves, the state {{}} where there is none; got {checks.describe(made)}"
+    )
+
+
+def not_dicts(tree: Any) -> TypeError:
+    """Return an error for what stands in the place of parameters or state."""
+    pair = isinstance(tree, tuple) and len(tree) == 2
+    hint = "; take the pair apart: params, state = model.init(key, x)" if pair else ""
+    return TypeError(
+        f"parameters and state are dicts with an entry per layer, "
+        f"got {checks.describe(tree)}{hint}"
+    )
+
+
+def not_applied(owner: str, shown: str, made: Any) -> TypeError:
+    """Return an error for what an `apply` gave that is not an output and a state."""
+    if isinstance(made, tuple) and len(made) == 2:
+        return TypeError(f"{shown} gives None in place of an output; let it return one")
+    return TypeError(
+        f"apply of {owner} must return a pair (output, state), got "
+        f"{checks.describe(made)}; a layer without state defines forward instead"
+    )
+
+
+def _of_a_missing_key(error: KeyError, x: PyTree, params: Any, state: Any) -> Exception:
+    """Return an error that names the dicts that lack a key, and the keys that they have."""
+    key = error.args[0] if error.args else None
+    dicts = {"x": x, "params": params, "state": state}
+    lacking = [
+        f"{name} has {', '.join(map(repr, held)) or 'no keys'}"
+        for name, held in dicts.items()
+        if isinstance(held, Mapping) and key not in held and (held or name != "x")
+    ]
+    if not lacking or (isinstance(key, str) and " " in key):
+        return error
+    return ValueError(f"there is no {key!r}: {'; '.join(lacking)}")
+
+
+def _wrong_signature(call: Call) -> str | None:
+    """Return what is wrong with the arguments that a function takes, if it is that."""
+    try:
+        signature = inspect.signature(call.function)
+    except (TypeError, ValueError):  # of what is written in C
+        return None
+    try:
+        signature.bind(*call.arguments, **dict.fromkeys(call.keywords))
+    except TypeError:
+        named = [f"{name}=..." for name in call.keywords]
+        wanted = ", ".join([*call.arguments, *named])
+        return f"{call.name} must take ({wanted}), it takes {signature}"
+    return None
