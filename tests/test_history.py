@@ -69,6 +69,25 @@ def test_log_has_a_line_an_epoch_and_keeps_the_later_of_two(tmp_path):
     np.testing.assert_array_equal(loaded["loss"], [*result.history["loss"][:2], 7.0])
 
 
+def test_a_column_that_only_some_epochs_have_is_nan_in_the_others(tmp_path):
+    """As of rates, which an older version wrote into one column."""
+    rows = [{"loss": 2.0, "learning_rate": 0.5}, {"loss": 1.0, "learning_rate[a/*]": 0.25}]
+    wanted = {
+        "loss": [2.0, 1.0],
+        "learning_rate": [0.5, np.nan],
+        "learning_rate[a/*]": [np.nan, 0.25],
+    }
+    log = LogToFile(str(tmp_path / "log.jsonl"))
+    for epoch, row in enumerate(rows):
+        log(EpochEnd(epoch, 1, row, {}, {}))
+    loaded = load_history(log.path)
+    assert loaded.pop("step").tolist() == [1, 1]
+    for columns in (loaded, history.columns(rows)):
+        assert list(columns) == list(wanted)
+        for name, column in columns.items():
+            np.testing.assert_array_equal(column, wanted[name])
+
+
 def test_tensorboard_gets_every_figure(tmp_path):
     """Read back from the event file: records of a length, its digest, bytes, a digest."""
     pytest.importorskip("tensorboardX")

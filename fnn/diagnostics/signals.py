@@ -20,7 +20,7 @@ from fnn.diagnostics.capture import (
 from fnn.diagnostics.responses import Response, response_of, steepness
 from fnn.layers.base import Layer
 from fnn.layers.combinators import batched
-from fnn.optimizers.base import apply_updates, current_loss_scale
+from fnn.optimizers.base import apply_updates, current_loss_scale, updated
 from fnn.training.objective import Metric, mean_over_batch
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 
@@ -115,7 +115,8 @@ def _measure(
     (value, records), (grads, cotangents) = gradient(params, probes_like(specs))
     updates, predicted, after = tree.scale(jnp.nan, params), value, value
     if optimizer is not None:
-        updates = _updates(optimizer, params, opt_state, grads)
+        extra = {"value": value, "value_fn": lambda params: objective(params, None)[0]}
+        updates = _updates(optimizer, params, opt_state, grads, extra)
         predicted = tree.dot(grads, updates)
         after, _ = objective(apply_updates(params, updates), None)
     rows = [
@@ -134,11 +135,15 @@ def _measure(
 
 
 def _updates(
-    optimizer: GradientTransformation, params: Params, opt_state: Any, grads: PyTree
+    optimizer: GradientTransformation,
+    params: Params,
+    opt_state: Any,
+    grads: PyTree,
+    extra: dict[str, Any],
 ) -> PyTree:
     if (scale := current_loss_scale(opt_state)) is not None:
         grads = tree.scale(scale, grads)
-    updates, _ = optimizer.update(grads, opt_state, params)
+    updates, _ = updated(optimizer, grads, opt_state, params, extra | {"grad": grads})
     return jax.tree.map(lambda p, u: jnp.zeros_like(p) if u is None else u, params, updates)
 
 

@@ -19,6 +19,8 @@ from fnn.optimizers.base import (
     learning_rates,
     named_rates,
     needed,
+    takes_extra,
+    updated,
 )
 from fnn.optimizers.selection import with_zeros, without_frozen
 from fnn.schedules.base import as_float
@@ -188,10 +190,14 @@ class Lookahead(Optimizer):
         return LookaheadState(self.optimizer.init(params), step, wide_copy(moving))
 
     def update(
-        self, grads: PyTree, state: LookaheadState, params: Params | None = None
+        self,
+        grads: PyTree,
+        state: LookaheadState,
+        params: Params | None = None,
+        **extra: Any,
     ) -> tuple[PyTree, LookaheadState]:
         params = needed(params, "Lookahead")
-        updates, own = self.optimizer.update(grads, state.optimizer, params)
+        updates, own = updated(self.optimizer, grads, state.optimizer, params, extra)
         step = state.step + 1
         due = step % self.period == 0
         fast = widen(without_frozen(self.optimizer, updates))
@@ -204,6 +210,9 @@ class Lookahead(Optimizer):
 
     def frozen(self, params: PyTree) -> PyTree:
         return frozen_mask(self.optimizer, params)
+
+    def takes_extra(self) -> bool:
+        return takes_extra(self.optimizer)
 
     def learning_rates(self, state: Any, params: PyTree) -> PyTree:
         return learning_rates(self.optimizer, state.optimizer, params)

@@ -1,5 +1,8 @@
 """The protocol of an optimizer, and what is asked of any of them."""
 
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -10,6 +13,8 @@ from fnn.types import Array, GradientTransformation, Params, PyTree, as_dtype
 from fnn.values import Value, show
 
 LearningRate: TypeAlias = Rate
+
+EVERY = "**"
 
 
 class Optimizer(Value):
@@ -46,6 +51,10 @@ class Optimizer(Value):
     def frozen(self, params: PyTree) -> PyTree:
         """Return which leaves are never moved: none, unless a subclass overrides this."""
         return jax.tree.map(lambda _: False, params)
+
+    def takes_extra(self) -> bool:
+        """Return whether `update` takes Optax's extra arguments, as its signature says."""
+        return bool(_extra_names(self.update))
 
     def learning_rates(self, state: Any, params: PyTree) -> PyTree:
         """Return the rate that the last update of each leaf used, () or `None`.
@@ -213,6 +222,61 @@ def frozen_mask(optimizer: GradientTransformation, params: PyTree) -> PyTree:
     if isinstance(optimizer, Optimizer):
         return optimizer.frozen(params)
     return jax.tree.map(lambda _: False, params)
+
+
+def takes_extra(optimizer: GradientTransformation) -> bool:
+    """Return whether an optimizer, fnn's or another, takes Optax's extra arguments."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer.takes_extra()
+    return bool(_extra_names(optimizer.update))
+
+
+def updated(
+    optimizer: GradientTransformation,
+    grads: PyTree,
+    state: Any,
+    params: Params | None,
+    extra: Mapping[str, Any],
+) -> tuple[PyTree, Any]:
+    """Return what `update` returns, called with the extra arguments if it takes them.
+
+    Args:
+        optimizer: fnn's or Optax's.
+        grads: Gradients.
+        state: The optimizer's state.
+        params: Parameters.
+        extra: Of `value`, the objective, `grad`, its gradient, and `value_fn`, the
+            objective as a function of the parameters, those that are known.
+
+    Raises:
+        TypeError: If the optimizer needs an argument that is not known.
+    """
+    known: Mapping[str, Any] = {}
+    if extra and takes_extra(optimizer):
+        names = _extra_names(optimizer.update)
+        known = {k: v for k, v in extra.items() if k in names or EVERY in names}
+    try:
+        return optimizer.update(grads, state, params, **known)
+    except TypeError as error:
+        if "required keyword-only argument" not in str(error):
+            raise
+        needs = ", ".join(re.findall(r"'(\w+)'", str(error)))
+        raise TypeError(
+            f"{show(optimizer)} needs {needs}, which its update did not get. "
+            f"fnn.make_step, and so fnn.fit, gives value, grad and value_fn of the "
+            f"objective, and none of them with gradient=, which keeps them private; in a "
+            f"loop of your own call update(grads, state, params, value=..., ...)"
+        ) from error
+
+
+def _extra_names(update: Callable[..., Any]) -> set[str]:
+    """Return the arguments that can only be given by name, `EVERY` for `**extra`."""
+    try:
+        parameters = inspect.signature(update).parameters.values()
+    except ValueError:  # of a function that is not written in Python
+        return set()
+    every = {EVERY for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD}
+    return every | {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def check_learning_rate(learning_rate: Any) -> None:

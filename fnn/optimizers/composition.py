@@ -14,9 +14,12 @@ from fnn.optimizers.base import (
     frozen_mask,
     learning_rates,
     named_rates,
+    takes_extra,
+    updated,
 )
 from fnn.optimizers.selection import (
     as_pattern,
+    extra_of_part,
     keep,
     with_places,
     with_zeros,
@@ -68,19 +71,23 @@ class Chain(Optimizer):
         return tuple(transform.init(params) for transform in self.transforms)
 
     def update(
-        self, grads: PyTree, state: Any, params: Params | None = None
+        self, grads: PyTree, state: Any, params: Params | None = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         updates = without_frozen(self, grads)
+        extra = extra_of_part(extra, functools.partial(without_frozen, self), params)
         params = None if params is None else without_frozen(self, params)
         new = []
         for transform, old in zip(self.transforms, state, strict=True):
-            updates, own = transform.update(updates, old, params)
+            updates, own = updated(transform, updates, old, params, extra)
             new.append(own)
         return with_zeros(updates, grads), tuple(new)
 
     def frozen(self, params: PyTree) -> PyTree:
         masks = [frozen_mask(transform, params) for transform in self.transforms]
         return jax.tree.map(lambda _, *frozen: any(frozen), params, *masks)
+
+    def takes_extra(self) -> bool:
+        return any(map(takes_extra, self.transforms))
 
     def learning_rates(self, state: Any, params: PyTree) -> PyTree:
         """Return the rates of the last stage that has one for the leaf."""
@@ -166,25 +173,30 @@ class ByPath(Optimizer):
         return tuple(o.init(part) for o, part in zip(optimizers, parts, strict=True))
 
     def update(
-        self, grads: PyTree, state: Any, params: Params | None = None
+        self, grads: PyTree, state: Any, params: Params | None = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         own_grads = self._parts(grads, grads)
         own_params = [None] * len(self.rules)
         if params is not None:
             own_params = self._parts(grads, params)
-        results = [
-            optimizer.update(*own)
-            for (_, optimizer), *own in zip(
-                self.rules, own_grads, state, own_params, strict=True
-            )
-        ]
-        parts, states = zip(*results, strict=True)
-        return functools.reduce(tree.merge, parts), states
+        results = []
+        parts = zip(self.rules, own_grads, state, own_params, strict=True)
+        for i, ((_, optimizer), *own) in enumerate(parts):
+
+            def take(grads: PyTree, i: int = i) -> PyTree:
+                return self._parts(grads, grads)[i]
+
+            results.append(updated(optimizer, *own, extra_of_part(extra, take, params)))
+        updates, states = zip(*results, strict=True)
+        return functools.reduce(tree.merge, updates), states
 
     def frozen(self, params: PyTree) -> PyTree:
         parts = self._parts(params, params)
         optimizers = [optimizer for _, optimizer in self.rules]
         return functools.reduce(tree.merge, map(frozen_mask, optimizers, parts))
+
+    def takes_extra(self) -> bool:
+        return any(takes_extra(optimizer) for _, optimizer in self.rules)
 
     def learning_rates(self, state: Any, params: PyTree) -> PyTree:
         optimizers = [optimizer for _, optimizer in self.rules]

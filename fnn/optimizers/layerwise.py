@@ -22,9 +22,11 @@ from fnn.optimizers.base import (
     learning_rates,
     named_rates,
     needed,
+    takes_extra,
+    updated,
 )
 from fnn.optimizers.moments import Adam, AdamState, MomentOptimizer
-from fnn.optimizers.selection import as_pattern, keep
+from fnn.optimizers.selection import as_pattern, extra_of_part, keep
 from fnn.optimizers.weight_decay import decayed
 from fnn.squares import norms, resized
 from fnn.tree import Pattern
@@ -157,11 +159,12 @@ class Muon(Optimizer):
         return MuonState(others, *start(self.learning_rate), wide_zeros(matrices))
 
     def update(
-        self, grads: PyTree, state: MuonState, params: Params | None = None
+        self, grads: PyTree, state: MuonState, params: Params | None = None, **extra: Any
     ) -> tuple[PyTree, MuonState]:
         matrices, rest = _matrices_and_others(grads)
         rest_params = None if params is None else _matrices_and_others(params)[1]
-        rest, others = self.others.update(rest, state.others, rest_params)
+        extra = extra_of_part(extra, lambda tree: _matrices_and_others(tree)[1], params)
+        rest, others = updated(self.others, rest, state.others, rest_params, extra)
 
         step, rate = advance(self.learning_rate, state.step)
         g = widen(matrices)
@@ -170,6 +173,9 @@ class Muon(Optimizer):
         updates = tree.scale(-rate, jax.tree.map(self._direction, ahead))
         updates = tree.merge(narrow(updates, matrices), rest)
         return updates, MuonState(others, step, rate, v)
+
+    def takes_extra(self) -> bool:
+        return takes_extra(self.others)
 
     def learning_rates(self, state: MuonState, params: PyTree) -> PyTree:
         matrices, rest = _matrices_and_others(params)

@@ -1,5 +1,6 @@
 """Training in float16: a scale that keeps gradients from underflow and overflow."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,10 @@ from fnn.optimizers.base import (
     frozen_mask,
     learning_rates,
     named_rates,
+    takes_extra,
+    updated,
 )
-from fnn.optimizers.selection import with_zeros, without_frozen
+from fnn.optimizers.selection import extra_of_part, with_zeros, without_frozen
 from fnn.types import Array, GradientTransformation, Params, PyTree, wide
 
 # Neither the scale nor its inverse may leave the range of float32.
@@ -97,13 +100,20 @@ class DynamicLossScale(Optimizer):
         return DynamicLossScaleState(scale, unchanged, skipped, own)
 
     def update(
-        self, grads: PyTree, state: DynamicLossScaleState, params: Params | None = None
+        self,
+        grads: PyTree,
+        state: DynamicLossScaleState,
+        params: Params | None = None,
+        **extra: Any,
     ) -> tuple[PyTree, DynamicLossScaleState]:
         moving = without_frozen(self, grads)
+        extra = extra_of_part(extra, functools.partial(without_frozen, self), params)
         params = None if params is None else without_frozen(self, params)
         finite = tree.all_finite(moving)
         divided = _divide(moving, state.loss_scale)
-        updates, own = self.optimizer.update(divided, state.optimizer, params)
+        if "grad" in extra:
+            extra["grad"] = _divide(extra["grad"], state.loss_scale)
+        updates, own = updated(self.optimizer, divided, state.optimizer, params, extra)
         updates = tree.where(finite, updates, tree.zeros_like(updates))
         new = DynamicLossScaleState(
             *self._adapt(state, finite),
@@ -114,6 +124,9 @@ class DynamicLossScale(Optimizer):
 
     def frozen(self, params: PyTree) -> PyTree:
         return frozen_mask(self.optimizer, params)
+
+    def takes_extra(self) -> bool:
+        return takes_extra(self.optimizer)
 
     def learning_rates(self, state: Any, params: PyTree) -> PyTree:
         return learning_rates(self.optimizer, state.optimizer, params)

@@ -4,6 +4,7 @@ Leaves that are none of its business are taken out of its trees: `None` stands i
 place, which JAX, and so any optimizer, takes for an empty tree.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -38,6 +39,25 @@ def with_zeros(updates: PyTree, grads: PyTree) -> PyTree:
         return update if g is None or update is not None else jnp.zeros_like(g)
 
     return jax.tree.map(filled, updates, grads, is_leaf=lambda leaf: leaf is None)
+
+
+def extra_of_part(
+    extra: Mapping[str, Any], take: Callable[[PyTree], PyTree], params: PyTree | None
+) -> dict[str, Any]:
+    """Return Optax's extra arguments for an optimizer that sees a part of the leaves.
+
+    Args:
+        extra: Those of the whole, see `updated`.
+        take: Takes the other leaves out of a tree.
+        params: The parameters of the whole, of which the others are kept in `value_fn`.
+    """
+    own = dict(extra)
+    if "grad" in own:
+        own["grad"] = take(own["grad"])
+    value_fn = own.pop("value_fn", None)
+    if value_fn is not None and params is not None:
+        own["value_fn"] = lambda part, *rest: value_fn(tree.merge(part, params), *rest)
+    return own
 
 
 def matches(params: PyTree, pattern: Pattern, owner: str) -> PyTree:

@@ -13,6 +13,8 @@ from fnn.optimizers.base import (
     learning_rates,
     named_rates,
     needed,
+    takes_extra,
+    updated,
 )
 from fnn.optimizers.selection import as_pattern, matches, with_zeros, without_frozen
 from fnn.tree import Pattern
@@ -132,10 +134,10 @@ class DecoupledDecay(Optimizer):
         return state
 
     def update(
-        self, grads: PyTree, state: Any, params: Params | None = None
+        self, grads: PyTree, state: Any, params: Params | None = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         params = needed(params, "DecoupledDecay")
-        updates, state = self.optimizer.update(grads, state, params)
+        updates, state = updated(self.optimizer, grads, state, params, extra)
         rates = self._rates(state, params)
         factors: dict[int, Array] = {}  # traced once for all leaves of one rate
         for rate in jax.tree.leaves(rates):
@@ -169,6 +171,9 @@ class DecoupledDecay(Optimizer):
 
     def frozen(self, params: PyTree) -> PyTree:
         return frozen_mask(self.optimizer, params)
+
+    def takes_extra(self) -> bool:
+        return takes_extra(self.optimizer)
 
     def learning_rates(self, state: Any, params: PyTree) -> PyTree:
         return learning_rates(self.optimizer, state, params)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fnn import checks
 from fnn.checkpoint import Checkpointer
@@ -26,7 +25,7 @@ from fnn.training.evaluation import (
     example_spec,
     means_on_device,
 )
-from fnn.training.history import Callback, History
+from fnn.training.history import Callback, History, columns
 from fnn.training.inputs import check_callable
 from fnn.training.loop import choose_loop, start
 from fnn.training.nonfinite import Trouble
@@ -339,8 +338,7 @@ def _result(position: Position, trouble: Trouble | None) -> FitResult:
     params, state = train_state.params, train_state.state
     if position.stopping is not None and not trouble and position.rows:
         params, state = position.stopping.params
-    names = position.rows[0] if position.rows else ()
-    history = {name: np.array([row[name] for row in position.rows]) for name in names}
+    history = columns(position.rows)
     return FitResult(params, state, history)
 
 

@@ -3,7 +3,8 @@
 import csv
 import functools
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -94,8 +95,19 @@ def load_history(path: str | Path) -> History:
             else list(csv.DictReader(file))
         )
     last = {int(row.pop("epoch")): row for row in rows}  # an epoch may have come twice
-    names = next(iter(last.values()), {})
-    return {name: np.array([float(row[name]) for row in last.values()]) for name in names}
+    numbers = [{k: float(value) for k, value in row.items()} for row in last.values()]
+    return columns(numbers)
+
+
+def columns(rows: Sequence[Figures]) -> History:
+    """Return the columns of all names in the rows; NaN where a row lacks one.
+
+    Example:
+        >>> columns([{"loss": 2.0}, {"loss": 1.0, "learning_rate": 0.5}])
+        {'loss': array([2., 1.]), 'learning_rate': array([nan, 0.5])}
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.array([row.get(name, math.nan) for row in rows]) for name in names}
 
 
 class LogToFile(Value):

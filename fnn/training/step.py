@@ -14,6 +14,8 @@ from fnn.optimizers.base import (
     check_optimizer,
     current_loss_scale,
     frozen_mask,
+    takes_extra,
+    updated,
 )
 from fnn.sharding import Layout
 from fnn.training.accumulation import Gradient, accumulated, count
@@ -23,6 +25,9 @@ from fnn.values import Value, show
 
 if TYPE_CHECKING:
     from fnn.per_example.clipping import Clipped
+
+VALUE = "value of the objective"
+"""Under what name a step keeps it among the metrics, for optimizers that ask for it."""
 
 
 class TrainState(NamedTuple):
@@ -95,16 +100,34 @@ class Step(Value):
             )
         params, state, opt_state, key, step = train_state
         frozen = frozen_mask(self.optimizer, params)
-        gradient = self._gradient(current_loss_scale(opt_state), frozen)
+        informs = self.gradient is None and takes_extra(self.optimizer)
+        gradient = self._gradient(current_loss_scale(opt_state), frozen, informs)
         if self.layout is not None:
             gradient = _gathering(gradient, self.layout)
         step_key = jax.random.fold_in(key, step)
-        grads, (state, metrics) = gradient(params, state, batch, step_key)
-        updates, opt_state = self.optimizer.update(grads, opt_state, params)
+        grads, (new, metrics) = gradient(params, state, batch, step_key)
+        extra: dict[str, Any] = {}
+        if informs:
+            metrics = dict(metrics)
+            extra = {"value": metrics.pop(VALUE), "grad": grads}
+            extra["value_fn"] = self._value_of(state, batch, step_key)
+        updates, opt_state = updated(self.optimizer, grads, opt_state, params, extra)
         params = apply_updates(params, updates)
-        return TrainState(params, state, opt_state, key, step + 1), metrics
+        return TrainState(params, new, opt_state, key, step + 1), metrics
 
-    def _gradient(self, loss_scale: Array | None, frozen: PyTree) -> Gradient:
+    def _value_of(self, state: State, batch: PyTree, key: Key) -> Callable[[Params], Array]:
+        """Return the objective of a batch, as a function of the parameters."""
+
+        def value(params: Params) -> Array:
+            if self.layout is not None:
+                params = self.layout.gather(params)
+            return self.objective(params, state, batch, key)[0]
+
+        return value
+
+    def _gradient(
+        self, loss_scale: Array | None, frozen: PyTree, informs: bool
+    ) -> Gradient:
         """Return what computes the gradients that the optimizer asks for."""
         objective: Any = self.objective
         if self.gradient is not None:
@@ -115,6 +138,8 @@ class Step(Value):
                 )
             transform = _of_what_moves(self.gradient, frozen)
             return functools.partial(objective.per_example_gradient, transform)
+        if informs:
+            objective = _reporting(objective)
         if loss_scale is not None:
             objective = _scaled(objective, loss_scale)
         gradient: Gradient = jax.grad(_constant(objective, frozen), has_aux=True)
@@ -139,7 +164,10 @@ def make_step(
             `(objective, (state, metrics))`, as what `supervised` makes does.
         optimizer: fnn's or Optax's. The scale of a `DynamicLossScale` multiplies the
             objective. Of parameters that it never moves, as `frozen_mask` says, no
-            gradient is computed.
+            gradient is computed. One whose `update` takes Optax's extra arguments gets
+            `value`, the objective, `grad`, its gradient, and `value_fn`, the objective as
+            a function of the parameters; with `accumulate`, `value` is the mean over the
+            microbatches, and `value_fn` computes the batch in one piece.
         gradient: In place of the gradient of the mean loss, a transform of the loss of
             one example, such as `functools.partial(fnn.per_example.clipped_gradient,
             max_norm=1.0, normalize_by=64)`. The objective must have a method
@@ -166,6 +194,7 @@ def make_step(
     Raises:
         TypeError: If the optimizer is none, or the objective has no gradients of single
             examples where `gradient` asks for them.
+            From the step, if it needs an extra argument that can't be given.
         ValueError: If `accumulate` is not a positive integer, or not 1 where there is a
             `gradient`; from the step, if it does not divide the number of examples.
 
@@ -230,6 +259,16 @@ def _of_what_moves(gradient: PerExampleGradient, frozen: PyTree) -> PerExampleGr
         return gradient(_constant(loss, frozen), has_aux=has_aux)
 
     return transform
+
+
+def _reporting(objective: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the objective, whose value is also among the metrics, under `VALUE`."""
+
+    def reporting(*arguments: Any) -> tuple[Array, Any]:
+        value, (state, metrics) = objective(*arguments)
+        return value, (state, {**metrics, VALUE: value})
+
+    return reporting
 
 
 def _scaled(objective: Callable[..., Any], scale: Array) -> Callable[..., Any]:
