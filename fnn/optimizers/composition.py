@@ -181,12 +181,13 @@ class ByPath(Optimizer):
             own_params = self._parts(grads, params)
         results = []
         parts = zip(self.rules, own_grads, state, own_params, strict=True)
-        for i, ((_, optimizer), *own) in enumerate(parts):
+        for i, ((_, optimizer), own, old, weights) in enumerate(parts):
 
             def take(grads: PyTree, i: int = i) -> PyTree:
                 return self._parts(grads, grads)[i]
 
-            results.append(updated(optimizer, *own, extra_of_part(extra, take, params)))
+            known = extra_of_part(extra, take, params)
+            results.append(updated(optimizer, own, old, weights, known))
         updates, states = zip(*results, strict=True)
         return functools.reduce(tree.merge, updates), states
 
