@@ -1,6 +1,8 @@
 """What a model consists of: shapes, parameters and work per layer."""
 
 import math
+import re
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -10,9 +12,20 @@ from fnn.layers.base import Layer, kind_of, observing, show_layer, spec
 from fnn.layers.repetition import Repeat
 from fnn.types import PyTree
 
+QUALIFIER = re.compile(r"\b(?:fnn|jax)\.(?:[a-z_]\w*\.)*(?=\w)")
+"""The module before a name of fnn's or JAX's."""
+
+HEADER = ("name", "layer", "output", "parameters", "FLOPs")
+
+NARROWEST = 80
+"""Columns of a terminal that a table may always take."""
+
+SHRINKING = ((1, 19), (0, 20), (2, 17), (1, 12), (0, 16), (2, 12))
+"""Columns that shrink where there is no room, in this order, and to what width."""
+
 
 class LayerSummary(NamedTuple):
-    """One layer: path, `repr`, shape of its output, parameters, and FLOPs."""
+    """One layer: path, `repr` in one line, its output, parameters, and FLOPs."""
 
     path: str
     layer: str
@@ -22,7 +35,12 @@ class LayerSummary(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What `summary` returns: a row for each layer, and totals; prints as a table."""
+    """What `summary` returns: a row for each layer, and totals; prints as a table.
+
+    The table fits the terminal, of 80 columns at least. Layers that are inside of another
+    stand indented below its name, without the names of modules, and are shortened where
+    there is no room; `rows` has all.
+    """
 
     rows: tuple[LayerSummary, ...]
     parameters: int
@@ -30,17 +48,26 @@ class Summary(NamedTuple):
     flops: float | None
 
     def __str__(self) -> str:
-        header = ("path", "layer", "output", "parameters", "FLOPs")
-        cells = [header]
+        cells: list[tuple[str, ...]] = [HEADER]
+        above: list[str] = []  # paths of what holds the next row, each with its own line
         for row in self.rows:
-            flops = _count(row.flops)
-            cells.append((row.path, row.layer, row.output, f"{row.parameters:,}", flops))
-        size = f"{self.nbytes / 1024:,.1f} KiB"
-        total = ("total", "", size, f"{self.parameters:,}", _count(self.flops))
-        widths = [max(map(len, column)) for column in zip(*cells, total, strict=True)]
+            holder, _, name = row.path.rpartition("/")
+            while above and not f"{holder}/".startswith(f"{above[-1]}/"):
+                above.pop()
+            if holder and above[-1:] != [holder]:
+                rest = holder.removeprefix(f"{above[-1]}/") if above else holder
+                cells.append(("  " * len(above) + rest,))
+                above.append(holder)
+            name, layer = "  " * len(above) + name, QUALIFIER.sub("", row.layer)
+            numbers = (f"{row.parameters:,}", _count(row.flops))
+            cells.append((name, layer, row.output, *numbers))
+        numbers = (f"{self.parameters:,}", _count(self.flops))
+        cells.append(("total", "", _bytes(self.nbytes), *numbers))
+        rows = [row for row in cells if len(row) > 1]
+        widths = _fitted([max(map(len, column)) for column in zip(*rows, strict=True)])
         rule = "  ".join("-" * width for width in widths)
-        lines = [_line(row, widths) for row in (*cells, total)]
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        header, *lines, total = (_line(row, widths) for row in cells)
+        return "\n".join([header, rule, *lines, rule, total])
 
 
 def summary(model: Layer, x: PyTree) -> Summary:
@@ -64,13 +91,13 @@ def summary(model: Layer, x: PyTree) -> Summary:
     Example:
         >>> model = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dense(2))
         >>> print(fnn.summary(model, jax.ShapeDtypeStruct((4,), "float32")))
-        path     layer         output      parameters  FLOPs
-        -------  ------------  ----------  ----------  -----
-        dense_0  fnn.Dense(8)  float32[8]          40     72
-        relu_0   jax.nn.relu   float32[8]           0      8
-        dense_1  fnn.Dense(2)  float32[2]          18     34
-        -------  ------------  ----------  ----------  -----
-        total                  0.2 KiB             58    114
+        name     layer     output      parameters  FLOPs
+        -------  --------  ----------  ----------  -----
+        dense_0  Dense(8)  float32[8]          40     72
+        relu_0   relu      float32[8]           0      8
+        dense_1  Dense(2)  float32[2]          18     34
+        -------  --------  ----------  ----------  -----
+        total              232 B               58    114
     """
     x = spec(x)
     params, state = jax.eval_shape(model.init, jax.random.key(0), x)
@@ -106,7 +133,7 @@ def _row(
     x: Any,
     y: Any,
 ) -> LayerSummary:
-    name = show_layer(layer).replace("\n", " ")
+    name = _in_one_line(show_layer(layer))
     if copies > 1:
         name = f"{copies} x {name}"
     flops = _flops(layer, params, state, x)
@@ -135,7 +162,66 @@ def _count(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
 
 
+def _bytes(number: int) -> str:
+    """Return a number of bytes in the largest unit of which there is one.
+
+    Example:
+        >>> _bytes(232), _bytes(1536), _bytes(3 * 2**20)
+        ('232 B', '1.5 KiB', '3.0 MiB')
+    """
+    power = max((number.bit_length() - 1) // 10, 0)
+    unit = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")[power]
+    return f"{number / 1024**power:,.{min(power, 1)}f} {unit}"
+
+
+def _in_one_line(text: str) -> str:
+    r"""Undo the indentation of a long `repr`.
+
+    Example:
+        >>> _in_one_line("f(\n    1,\n    g(\n        2,\n    ),\n)")
+        'f(1, g(2))'
+    """
+    text = re.sub(r",?\n *\)", ")", re.sub(r"\(\n *", "(", text))
+    return re.sub(r"\n *", " ", text)
+
+
+def _shorten(text: str, width: int) -> str:
+    """Return at most so many characters, cut between arguments where that is possible.
+
+    Example:
+        >>> _shorten("Conv(16, (3, 3), padding=1, bias=False)", 24)
+        'Conv(16, (3, 3), …)'
+        >>> _shorten("a_function_with_a_long_name", 12)
+        'a_function_…'
+    """
+    if len(text) <= width:
+        return text
+    depth = cut = 0
+    for i, character in enumerate(text[: width - 3]):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 1:
+            cut = i
+    if cut and text.endswith(")"):
+        return f"{text[:cut]}, …)"
+    return f"{text[: width - 1]}…"
+
+
+def _fitted(widths: list[int]) -> list[int]:
+    """Return widths of columns that fit the terminal; numbers keep theirs."""
+    excess = sum(widths) + 2 * (len(widths) - 1)
+    excess -= max(NARROWEST, shutil.get_terminal_size().columns)
+    fitted = list(widths)
+    for column, least in SHRINKING:
+        cut = max(0, min(excess, fitted[column] - least))
+        fitted[column] -= cut
+        excess -= cut
+    return fitted
+
+
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    left = [f"{cell:<{width}}" for cell, width in zip(cells[:3], widths, strict=False)]
-    right = [f"{c:>{w}}" for c, w in zip(cells[3:], widths[3:], strict=True)]
-    return "  ".join([*left, *right])
+    if len(cells) == 1:  # what holds the layers below it
+        return _shorten(cells[0], sum(widths[:2]))
+    left = zip(cells[:3], widths, strict=False)
+    padded = [f"{_shorten(cell, width):<{width}}" for cell, width in left]
+    padded += [f"{c:>{w}}" for c, w in zip(cells[3:], widths[3:], strict=True)]
+    return "  ".join(padded)
