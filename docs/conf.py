@@ -1,6 +1,9 @@
 """Configuration of Sphinx: `python -m sphinx -W --keep-going -n docs build/docs`."""
 
+import inspect
 import re
+from contextlib import suppress
+from pathlib import Path
 
 import fnn
 import fnn.per_example
@@ -37,6 +40,39 @@ autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 
 
+MODULES = {path.stem for path in Path(fnn.__file__).parent.iterdir()}
+
+
+def arguments(obj):
+    """Return the names of the arguments of a function, or of a class and its methods."""
+    things = [obj]
+    if inspect.isclass(obj):
+        things += filter(inspect.isfunction, vars(obj).values())
+    names = set()
+    for thing in things:
+        with suppress(TypeError, ValueError):  # exceptions and properties have none
+            names |= inspect.signature(thing).parameters.keys()
+    return names
+
+
+def leave_words(app, what, name, obj, options, lines):  # noqa: ARG001
+    """Let arguments, extras and modules be words, no links, and "Returns" be all text.
+
+    What stands between backticks links to whatever has that name: the argument `train` to
+    the function, the axis `data` to the module. And Napoleon takes what stands before a
+    colon for a type, unless that is nothing.
+    """
+    words = MODULES | arguments(obj)
+    text = re.sub(r"\b(extra\s+)`(\w+)`", r"\1``\2``", "\n".join(lines))
+    text = re.sub(
+        r"(?<![`:])`(\w+)`(?!`)",
+        lambda m: f"``{m[1]}``" if m[1] in words else m[0],
+        text,
+    )
+    text = re.sub(r"(?m)^( *Returns:\n +)", r"\1: ", text)
+    lines[:] = text.split("\n")
+
+
 def escape(app, what, name, obj, options, lines):  # noqa: ARG001
     """Let |x| be no substitution of reStructuredText, and an indented formula literal."""
     text, prompt, example = "\n".join(lines).partition(">>>")
@@ -53,6 +89,7 @@ def skip_fields(app, what, name, obj, skip, options):  # noqa: ARG001
 
 
 def setup(app):
-    """Connect what changes docstrings."""
+    """Connect what changes docstrings: before Napoleon, and after it."""
+    app.connect("autodoc-process-docstring", leave_words, priority=400)
     app.connect("autodoc-process-docstring", escape)
     app.connect("autodoc-skip-member", skip_fields)

@@ -1,6 +1,7 @@
 """The pages of the site: their code runs, and they have every public name."""
 
 import re
+import runpy
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +68,24 @@ def known(name):
             return False
         thing = getattr(thing, part)
     return True
+
+
+@pytest.mark.parametrize(
+    ("thing", "line", "shown"),
+    [
+        (fnn.Layer.apply, "needed when `train`.", "needed when ``train``."),
+        (fnn.Layer, "`init` and `apply`, `train`", "`init` and `apply`, ``train``"),
+        (fnn.fit, "`checkpoint`, its axis `data`", "``checkpoint``, its axis ``data``"),
+        (fnn.fit, "`fnn.data`, ``data``, `train`", "`fnn.data`, ``data``, `train`"),
+        (fnn.export, "the extra `export`; `predict`", "the extra ``export``; `predict`"),
+        (fnn.losses, "`huber`", "`huber`"),
+    ],
+)
+def test_words_of_the_site_are_links_only_where_that_is_meant(thing, line, shown):
+    """A word in one pair of backticks is a link to what has that name; in two, code."""
+    lines = ["Returns:", f"    {line}"]
+    runpy.run_path(str(DOCS / "conf.py"))["leave_words"](None, "", "", thing, None, lines)
+    assert lines == ["Returns:", f"    : {shown}"]
 
 
 def test_no_page_has_the_name_of_one_that_sphinx_writes():
