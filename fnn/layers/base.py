@@ -1,5 +1,6 @@
 """The protocol of a layer, and how a combinator runs the layers that it holds."""
 
+import dataclasses
 import functools
 import re
 import zlib
@@ -9,12 +10,15 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from fnn import checks, explaining
+from fnn.platforms import compiled, options_for_one_run
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import Value, show
 
 Apply = TypeVar("Apply", bound=Callable[..., Any])
+Init = TypeVar("Init", bound=Callable[..., Any])
 SAID = ("in layer ", "in the model, ")
 """How a note begins that says from which layer an error came."""
 
@@ -217,6 +221,78 @@ def init_child(
         state,
         x,
     )
+
+
+def in_one_program(init: Init) -> Init:
+    """Let the `init` of a combinator be one program where it is called outside of `jit`.
+
+    Otherwise each operation on each shape is a program of its own. Inside a trace, for a
+    layer that can't be hashed, and where `init` can't be traced or raises, it runs as it
+    is written. What it makes depends on nothing but the layer, the key and the spec of x.
+    """
+
+    @functools.wraps(init)
+    def call(layer: Layer, key: Key, x: PyTree) -> tuple[Params, State]:
+        if not _is_typed(key) or _is_traced(key, x):
+            return init(layer, key, x)
+        leaves, structure = jax.tree.flatten(x)
+        try:
+            made: tuple[Params, State] = _compiled_init(
+                init, _Exactly(layer), structure, tuple(spec(leaves)), key
+            )
+        except Exception:
+            # Without the frames of `jit`; what is wrong is raised again.
+            return init(layer, key, x)
+        return made
+
+    return call
+
+
+def _is_typed(key: Any) -> bool:
+    return jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key)
+
+
+def _is_traced(key: Key, x: PyTree) -> bool:
+    """Return whether this is inside a trace, of which the key may be a constant."""
+    leaves = jax.random.key_data(key), *jax.tree.leaves(x)
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+
+
+class _Exactly:
+    """A layer that equals another only if all types do: 1 and 1.0 make two programs."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def __hash__(self) -> int:
+        return hash(self.layer)
+
+    def __eq__(self, other: Any) -> bool:
+        a, b = self.layer, other.layer
+        return a is b or (a == b and _types(a) == _types(b))
+
+
+def _types(value: Any) -> Any:
+    if isinstance(value, Value):
+        fields = dataclasses.fields(value)
+        return type(value), [_types(getattr(value, field.name)) for field in fields]
+    if isinstance(value, tuple | list):
+        return type(value), [_types(item) for item in value]
+    return type(value)
+
+
+@functools.partial(compiled, options=options_for_one_run, static_argnums=(0, 1, 2, 3))
+def _compiled_init(
+    init: Callable[..., Any],
+    layer: _Exactly,
+    structure: Any,
+    specs: tuple[jax.ShapeDtypeStruct, ...],
+    key: Key,
+) -> tuple[Params, State]:
+    made: tuple[Params, State] = init(
+        layer.layer, key, jax.tree.unflatten(structure, specs)
+    )
+    return made
 
 
 def apply_child(

@@ -15,6 +15,7 @@ from fnn.layers.base import (
     apply_child,
     as_layer,
     hands_key_on,
+    in_one_program,
     init_child,
     initial,
     located,
@@ -110,6 +111,7 @@ class Sequential(_Composite):
     def __init__(self, *layers: LayerLike, **named: LayerLike) -> None:
         self._take(layers, named)
 
+    @in_one_program
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         params: Params = {}
         state: State = {}
@@ -168,6 +170,7 @@ class Parallel(_Composite):
     ) -> None:
         self._take(layers, named | {"merge": merge})
 
+    @in_one_program
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         return _init_each(self.children, key, x)
 
@@ -221,6 +224,7 @@ class Residual(Layer):
             children["shortcut"] = as_layer(self.shortcut, "shortcut")
         return children
 
+    @in_one_program
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         return _init_each(self.children, key, x)
 

@@ -10,6 +10,7 @@ from fnn.layers.base import (
     apply_child,
     as_layer,
     hands_key_on,
+    in_one_program,
     init_child,
     spec,
     takes_key,
@@ -65,6 +66,7 @@ class Repeat(Layer):
         """The layer, of which the copies are made, by name."""
         return {STACK: as_layer(self.layer, "layer of Repeat")}
 
+    @in_one_program
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         checks.typed_key(key, "Repeat.init")
         x = spec(x)
