@@ -29,6 +29,19 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} must be in [{low}, {high}], got {value!r}")
 
 
+def is_true(flag: Any) -> bool:
+    """Return whether a flag is True: Python's, NumPy's or JAX's; nothing else is.
+
+    Example:
+        >>> import numpy as np
+        >>> is_true(np.bool_(True)), is_true(1), is_true(None)
+        (True, False, False)
+    """
+    if isinstance(flag, np.bool_ | np.ndarray | jax.Array):
+        return flag.shape == () and flag.dtype == bool and bool(flag)
+    return flag is True
+
+
 def typed_key(key: Any, needed_by: str) -> Key:
     """Return `key`, or raise unless it is one typed key."""
     if key is None:

@@ -26,13 +26,13 @@ STACK = "stack"
 
 
 def add(a: PyTree, b: PyTree) -> PyTree:
-    """Return a + b, leaf by leaf.
+    """Return a + b, leaf by leaf; a `fnn.metrics.WeightedMean` is added as a whole.
 
     Example:
         >>> add({"w": 1.0}, {"w": 2.0})
         {'w': 3.0}
     """
-    return jax.tree.map(operator.add, a, b)
+    return jax.tree.map(operator.add, a, b, is_leaf=_adds_as_a_whole)
 
 
 def subtract(a: PyTree, b: PyTree) -> PyTree:
@@ -253,6 +253,11 @@ def merge(a: PyTree, b: PyTree) -> PyTree:
     return jax.tree.map(
         lambda x, y: y if x is None else x, a, b, is_leaf=lambda leaf: leaf is None
     )
+
+
+def _adds_as_a_whole(node: Any) -> bool:
+    """Return whether a named tuple says itself how two of its kind are added."""
+    return isinstance(node, tuple) and type(node).__add__ is not tuple.__add__
 
 
 def _join(path: Any) -> str:

@@ -15,7 +15,7 @@ from fnn import checks
 from fnn.data import images
 from fnn.data.augmentation import Steps
 from fnn.data.shuffling import permutation
-from fnn.types import Array, Key, wide
+from fnn.types import Array, Key, PyTree, wide
 from fnn.values import Value
 
 
@@ -23,7 +23,7 @@ class BatchAugmentation(Value):
     """What changes a batch at random, targets included: `(key, x, y) -> (x, y)`.
 
     `fnn.fit` and `fnn.supervised` give it the whole batch, where any other augmentation
-    is given one input.
+    is given one input. Examples that count take the places of those of weight 0.
 
     Example:
         >>> class Reverse(fnn.data.BatchAugmentation):
@@ -160,6 +160,26 @@ class CutMix(BatchAugmentation):
         box = images.random_box(box_key, x[0], height, width)
         share = 1 - jnp.mean(box, dtype=side.dtype)
         return jnp.where(box[None], x[other], x), _mixed(share, y, y[other])
+
+
+def refilled(batch: PyTree, weights: Array) -> PyTree:
+    """Return a batch with examples that count in place of those whose weight is 0.
+
+    They take the places in turn. So no mixture holds anything of an example of weight 0.
+
+    Args:
+        batch: A pytree of arrays with a leading axis over the examples.
+        weights: (batch,). Where all are 0, the batch stays as it is.
+
+    Example:
+        >>> refilled(jax.numpy.array([7, 8, 9, 9, 9]), jax.numpy.array([1, 1, 0, 0, 0]))
+        Array([7, 8, 7, 8, 7], dtype=int32)
+    """
+    empty = weights == 0
+    full_ones = jnp.argsort(empty, stable=True)
+    turn = (jnp.cumsum(empty) - 1) % jnp.maximum(jnp.sum(~empty), 1)
+    rows = jnp.where(empty & ~empty.all(), full_ones[turn], jnp.arange(len(empty)))
+    return jax.tree.map(lambda leaf: leaf[rows], batch)
 
 
 def _checked(owner: str, key: Key, x: Array, y: Array) -> tuple[Array, Array]:

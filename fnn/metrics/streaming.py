@@ -1,24 +1,32 @@
 """A mean that grows batch by batch."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.types import Array
+from fnn.types import Array, wide
+
+Sum: TypeAlias = tuple[Array, Array]
+"""A sum, rounded, and beside it what rounding took away: together some 48 bits."""
 
 
 class WeightedMean(NamedTuple):
     """The sums of Σᵢ wᵢ vᵢ / Σᵢ wᵢ so far: exact over batches of any sizes and masks.
 
     A mean of the means of unequal batches is not the mean; this is. It is a pytree, so
-    it goes through `jit` and `scan`; `fnn.tree.add` makes one of two. Each sum keeps
-    beside it what rounding took away, so that float32 counts beyond 2²⁴.
+    it goes through `jit` and `scan`. Each sum keeps beside it what rounding took away, so
+    that float32 counts to 2⁴⁸.
 
-    Source: Knuth 1997, "The art of computer programming", vol. 2, 4.2.2, for the error
-    of a floating-point sum.
+    `a + b` merges two means, and so does `fnn.tree.add` of trees that hold them. Do not
+    add their leaves one by one, as `jax.tree.map(jax.numpy.add, a, b)` does: float32 alone
+    stands still at 2²⁴.
+
+    Source: Dekker 1971, "A floating-point technique for extending the available
+    precision", for the sum of two such pairs; Knuth 1997, "The art of computer
+    programming", vol. 2, 4.2.2, for the error of a floating-point sum.
 
     Example:
         >>> mean = fnn.metrics.WeightedMean.init()
@@ -26,16 +34,20 @@ class WeightedMean(NamedTuple):
         ...     mean = mean.update(batch)
         >>> mean.result()
         Array(3., dtype=float32)
+        >>> (mean + fnn.metrics.WeightedMean.init().update(jax.numpy.array([8.0]))).result()
+        Array(4., dtype=float32)
     """
 
-    total: tuple[Array, Array]  # Σ w v, and the rounding errors made in it
-    weight: tuple[Array, Array]  # Σ w, likewise
+    total: Sum  # Σ w v
+    weight: Sum  # Σ w
 
     @classmethod
     def init(cls, dtype: Any = float) -> "WeightedMean":
-        """Return the mean of nothing, which is NaN, to be summed in `dtype`."""
-        zeros = [jnp.zeros((), dtype) for _ in range(4)]
-        return cls((zeros[0], zeros[1]), (zeros[2], zeros[3]))
+        """Return the mean of nothing, which is NaN, to be summed in `dtype`.
+
+        Integers, booleans and dtypes narrower than float32 are summed in float32.
+        """
+        return nothing((), dtype)
 
     def update(self, values: Array, weights: Array | None = None) -> "WeightedMean":
         """Return the mean with a batch of values more.
@@ -56,7 +68,30 @@ class WeightedMean(NamedTuple):
         _check_weights(weights, values)
         w = jnp.asarray(weights).astype(dtype)
         v = jnp.where(w == 0, 0, values.astype(dtype))
-        return WeightedMean(_add(self.total, jnp.sum(w * v)), _add(self.weight, jnp.sum(w)))
+        total, weight = jnp.sum(w * v), jnp.sum(w)
+        return WeightedMean(_plus(self.total, total), _plus(self.weight, weight))
+
+    def include(self, mean: Array, weight: Array) -> "WeightedMean":
+        """Return the mean with a batch more of which the mean is known.
+
+        Args:
+            mean: That of the batch, of the shape of the sums.
+            weight: The sum of its weights, (). A mean of weight 0 is not looked at.
+        """
+        dtype, shape = self.total[0].dtype, self.total[0].shape
+        w = jnp.broadcast_to(jnp.asarray(weight).astype(dtype), shape)
+        v = jnp.where(w == 0, 0, jnp.asarray(mean).astype(dtype))
+        return WeightedMean(_plus(self.total, w * v), _plus(self.weight, w))
+
+    def __add__(self, other: Any) -> "WeightedMean":
+        """Return the mean over the values of both."""
+        if not isinstance(other, WeightedMean):
+            raise TypeError(
+                f"a WeightedMean is merged with another one, got {checks.describe(other)}"
+            )
+        return WeightedMean(
+            _plus(self.total, *other.total), _plus(self.weight, *other.weight)
+        )
 
     def result(self) -> Array:
         """Return the mean, (); NaN while the weights sum to 0, as where all is masked."""
@@ -64,13 +99,36 @@ class WeightedMean(NamedTuple):
         return (total + total_error) / (weight + weight_error)
 
 
-def _add(total: tuple[Array, Array], x: Array) -> tuple[Array, Array]:
-    """Add to a sum, and what the addition rounds off to the errors beside it."""
-    before, errors = total
+def nothing(shape: tuple[int, ...], dtype: Any) -> WeightedMean:
+    """Return the means of nothing, of a shape, for values of a dtype."""
+    dtype = mean_dtype(dtype)
+    zeros = [jnp.zeros(shape, dtype) for _ in range(4)]  # apart, as they may be donated
+    return WeightedMean((zeros[0], zeros[1]), (zeros[2], zeros[3]))
+
+
+def mean_dtype(dtype: Any) -> Any:
+    """Return the dtype of a mean of values: theirs if floating, in float32 at least."""
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    return wide(jax.dtypes.canonicalize_dtype(dtype if floating else float))
+
+
+def _plus(total: Sum, x: Array, rest: Array | float = 0.0) -> Sum:
+    """Return total + (x + rest) as a rounded sum, and what rounding took away.
+
+    XLA keeps the order of floating-point additions, so that none of this cancels.
+    """
+    before, before_rest = total
     after = before + x
     taken = after - before
     error = (before - (after - taken)) + (x - taken)
-    return after, errors + jnp.where(jnp.isfinite(after), error, 0)
+    error = error + (before_rest + rest)
+    # The errors go into the sum as soon as it shows them: they would stand still as well.
+    rounded = after + error
+    finite = jnp.isfinite(after)
+    return (
+        jnp.where(finite, rounded, after),
+        jnp.where(finite, error - (rounded - after), 0),
+    )
 
 
 def _check_weights(weights: Any, values: Array) -> None:

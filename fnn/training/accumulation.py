@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
+from fnn.metrics.streaming import mean_dtype
 from fnn.types import Array, Key, Params, PyTree, State, wide
 
 Gradient: TypeAlias = Callable[
@@ -15,40 +16,50 @@ Gradient: TypeAlias = Callable[
 """Of `(params, state, batch, key)`: gradients, and the pair of new state and metrics."""
 
 
-def accumulated(
-    gradient: Gradient, times: int, weight: Callable[[PyTree], Array]
-) -> Gradient:
+def accumulated(gradient: Gradient, times: int, objective: Any) -> Gradient:
     """Return Σᵢ wᵢ gradient(batchᵢ) / Σᵢ wᵢ, over `times` microbatches of a batch.
+
+    The weights are those that the objective's method `weight` gives, if it has one.
 
     They are run one after the other, so that only one at a time takes memory. The state
     passes from each to the next, each has a key of its own, and metrics are averaged as
-    the gradients are. What has no weight counts nowhere, even where it is not finite.
+    the gradients are. A microbatch without weight counts nowhere, even where it is not
+    finite, and leaves the state as it is. Metrics are NaN where none has weight.
     """
 
     def whole(
         params: Params, state: State, batch: PyTree, key: Key
     ) -> tuple[PyTree, tuple[State, dict[str, Array]]]:
         microbatches = split(batch, times)
-        weights = jax.vmap(weight)(microbatches)
-        shares = weights / jnp.sum(weights)
+        weights = jax.vmap(getattr(objective, "weight", count))(microbatches)
+        shares = weights / jnp.sum(weights)  # NaN if all are 0
+        guarded = may_be_empty(objective, batch)
 
         def add(
             carry: tuple[PyTree, State], part: tuple[PyTree, Array, Key]
         ) -> tuple[tuple[PyTree, State], dict[str, Array]]:
             (total, state), (microbatch, share, key) = carry, part
-            grads, (state, metrics) = gradient(params, state, microbatch, key)
+            grads, (new, metrics) = gradient(params, state, microbatch, key)
+            state = tree.where(share > 0, new, state) if guarded else new
             return (tree.add(total, _portion(share, grads)), state), metrics
 
         start = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params), state
         parts = microbatches, shares, jax.random.split(key, times)
         (total, state), metrics = jax.lax.scan(add, start, parts)
         grads = jax.tree.map(lambda t, p: t.astype(p.dtype), total, params)
-        means = jax.tree.map(
-            lambda m: jax.vmap(_portion)(shares, m).sum(0).astype(m.dtype), metrics
-        )
+        means = jax.tree.map(lambda m: jax.vmap(_portion)(shares, m).sum(0), metrics)
+        if guarded:
+            empty = jnp.isnan(shares[0])
+            means = jax.tree.map(lambda mean: jnp.where(empty, jnp.nan, mean), means)
         return grads, (state, means)
 
     return whole
+
+
+def may_be_empty(objective: Any, batch: PyTree) -> bool:
+    """Return whether the examples of a batch have weights, which may all be 0."""
+    pair = isinstance(batch, tuple) and len(batch) == 2
+    return hasattr(objective, "weight") and not pair
 
 
 def count(batch: PyTree) -> Array:
@@ -86,7 +97,7 @@ def _portion(share: Array, values: PyTree) -> Any:
     """Return share · values in wide dtypes; zeros where the share is 0."""
 
     def portion(value: Array) -> Array:
-        value = value.astype(wide(value.dtype))
+        value = value.astype(mean_dtype(value.dtype))
         return jnp.where(share > 0, share.astype(value.dtype) * value, 0)
 
     return jax.tree.map(portion, values)

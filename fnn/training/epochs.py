@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from fnn import checks
 from fnn.optimizers.base import named_rates, skipped_steps
 from fnn.sharding.processes import agreed
 from fnn.training.early_stopping import EarlyStopping, StoppingState
 from fnn.training.history import Callback, EpochEnd, Figures
-from fnn.training.loop import Carry, start
+from fnn.training.loop import Carry, restart
 from fnn.training.nonfinite import Trouble, find_trouble
 from fnn.training.pieces import Piece, Runner
 from fnn.training.progress import Display
@@ -84,7 +85,7 @@ class Training:
         self.position = self.position._replace(
             carry=piece.after, step=piece.last, seconds=seconds
         )
-        figures = jax.device_get(means(piece.after))
+        figures = jax.device_get(_means(piece.after))
         self.display.advance(self.position.epoch, piece.last, figures)
         self.save(self.position)
 
@@ -99,21 +100,21 @@ class Training:
             stopping = self.early_stopping.update(stopping, value, train_state[:2])
             stop = bool(stopping.stop)
         end = EpochEnd(epoch, int(train_state.step), dict(row), *train_state[:2])
-        stops = [callback(end) is True for callback in self.callbacks]
+        stops = [checks.is_true(callback(end)) for callback in self.callbacks]
         # Only now: an interrupt before it leaves the end of the epoch to come again.
         self.position = Position(
-            start(train_state, carry.totals),
+            restart(carry),
             stopping,
             epoch + 1,
             rows=(*self.position.rows, row),
             stop=stop or agreed(any(stops)),
         )
-        self.display.epoch(epoch, row, float(carry.examples))
+        self.display.epoch(epoch, row, float(carry.totals["loss"].weight[0]))
         self.save(self.position)
 
     def _row(self, carry: Carry) -> Figures:
         """Return the figures of an epoch; only here the host waits for evaluation."""
-        figures = means(carry) | self.validate(carry.train_state)
+        figures = _means(carry) | self.validate(carry.train_state)
         # JAX has sorted the names; the losses are what one looks at first.
         names = sorted(figures, key=lambda n: (n.startswith("val_"), "loss" not in n))
         values = jax.device_get(figures)
@@ -126,10 +127,10 @@ class Training:
 
 def means(carry: Carry) -> dict[str, Array]:
     """Return the mean of each metric over the examples so far."""
-    return {
-        name: total / carry.examples.astype(total.dtype)
-        for name, total in carry.totals.items()
-    }
+    return {name: total.result() for name, total in carry.totals.items()}
+
+
+_means = jax.jit(means)
 
 
 def optimizer_figures(

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks, tree
+from fnn import checks
 from fnn.layers.agreement import check_agreement
 from fnn.layers.base import Layer, applied, located, spec
 from fnn.layers.combinators import batched
+from fnn.metrics.streaming import WeightedMean, nothing
 from fnn.platforms import compiled
 from fnn.sharding import Layout
 from fnn.training.inputs import check_functions, check_targets
@@ -122,7 +123,7 @@ def means_on_device(
     layout: Layout | None = None,
 ) -> dict[str, Array]:
     """Return the mean of each metric without waiting for it."""
-    totals = dict.fromkeys(("", *metrics), jnp.float32(0))
+    totals = {name: WeightedMean.init() for name in metrics}
     with contextlib.closing(examples.chunks()) as chunks:
         for chunk in chunks:
             length = jax.tree.leaves(chunk)[0].shape[0]
@@ -130,7 +131,7 @@ def means_on_device(
             add = functools.partial(_add_batch, model, tuple(metrics.items()), size, layout)
             for first in range(0, length, size):
                 totals = add(params, state, chunk, first, totals)
-    return _divided(totals)
+    return _results(totals)
 
 
 def means_of_arrays(
@@ -147,17 +148,24 @@ def means_of_arrays(
     add = functools.partial(
         add_batch, model, tuple(metrics.items()), size, None, params, state, arrays
     )
-    totals = dict.fromkeys(("", *metrics), jnp.float32(0))
-    totals = tree.zeros_like(jax.eval_shape(add, 0, totals))
-    steps = -(-length // size)
-    return _divided(jax.lax.fori_loop(0, steps, lambda i, t: add(i * size, t), totals))
-
-
-def _divided(totals: dict[str, Array]) -> dict[str, Array]:
-    count = totals[""]
-    return {
-        name: total / count.astype(total.dtype) for name, total in totals.items() if name
+    outputs = jax.eval_shape(functools.partial(_outputs, model), params, state, arrays[0])
+    dtypes = {
+        name: jax.eval_shape(jax.vmap(metric), outputs, arrays[1]).dtype
+        for name, metric in metrics.items()
     }
+    totals = {name: nothing((), dtype) for name, dtype in dtypes.items()}
+    steps = -(-length // size)
+    return _results(jax.lax.fori_loop(0, steps, lambda i, t: add(i * size, t), totals))
+
+
+@jax.jit
+def _results(totals: dict[str, WeightedMean]) -> dict[str, Array]:
+    return {name: total.result() for name, total in totals.items()}
+
+
+def _outputs(model: Layer, params: Params, state: State, x: PyTree) -> PyTree:
+    """Return the outputs of a batch, at inference."""
+    return batched(model).apply(params, state, x)[0]
 
 
 def add_batch(
@@ -169,9 +177,9 @@ def add_batch(
     state: State,
     chunk: Batch,
     first: Array,
-    totals: dict[str, Array],
-) -> dict[str, Array]:
-    """Add the metrics of the examples from `first` on, and their number, to totals."""
+    totals: dict[str, WeightedMean],
+) -> dict[str, WeightedMean]:
+    """Add the metrics of the examples from `first` on to totals."""
     length = jax.tree.leaves(chunk)[0].shape[0]
     # The last batch reaches back, so that it has the size of the others.
     begin = jnp.minimum(first, length - size)
@@ -180,16 +188,12 @@ def add_batch(
     if layout is not None:
         batch = jax.lax.with_sharding_constraint(batch, layout.batch)
     x, y, *weights = batch
-    outputs, _ = batched(model).apply(params, state, x)
-    counts = new.astype(jnp.float32)
-    if weights:
-        counts = counts * weights[0].astype(jnp.float32)
-    sums = {"": totals[""] + jnp.sum(counts)}
-    for name, metric in metrics:
-        values = jax.vmap(metric)(outputs, y)
-        counted = jnp.where(counts > 0, values * counts.astype(values.dtype), 0)
-        sums[name] = jnp.sum(counted) + totals[name].astype(values.dtype)
-    return sums
+    outputs = _outputs(model, params, state, x)
+    counts = jnp.where(new, weights[0], jnp.zeros_like(weights[0])) if weights else new
+    return {
+        name: totals[name].update(jax.vmap(metric)(outputs, y), counts)
+        for name, metric in metrics
+    }
 
 
 _add_batch = compiled(add_batch, static_argnums=(0, 1, 2, 3))

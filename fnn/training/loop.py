@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from fnn import tree
 from fnn.data.shuffling import permutation
+from fnn.metrics.streaming import WeightedMean, nothing
 from fnn.platforms import compiled, target
 from fnn.training.step import Step, TrainState
 from fnn.types import Array, Key, PyTree
@@ -49,8 +50,7 @@ class Carry(NamedTuple):
     """What the loop hands from step to step."""
 
     train_state: TrainState
-    totals: dict[str, Array]  # each metric, summed over the examples of the epoch
-    examples: Array  # of the epoch, so far
+    totals: dict[str, WeightedMean]  # of each metric, over the examples of the epoch
     bad_step: Array  # the first of the epoch whose loss was not finite, else -1
 
 
@@ -90,22 +90,34 @@ def take_batch(dataset: Dataset, i: Array) -> tuple[PyTree, ...]:
 
 def start(train_state: TrainState, metrics: PyTree) -> Carry:
     """Return the carry before an epoch, given the specs of what a step reports."""
-    totals, none = tree.zeros_like(metrics), jnp.full((), -1, jnp.int32)
-    return Carry(train_state, totals, jnp.zeros((), jnp.float32), none)
+    totals = {name: nothing(spec.shape, spec.dtype) for name, spec in metrics.items()}
+    return Carry(train_state, totals, jnp.full((), -1, jnp.int32))
+
+
+def restart(carry: Carry) -> Carry:
+    """Return the carry before the next epoch."""
+    return Carry(carry.train_state, *_fresh(carry.totals))
+
+
+@jax.jit
+def _fresh(totals: PyTree) -> tuple[PyTree, Array]:
+    return tree.zeros_like(totals), jnp.full((), -1, jnp.int32)
 
 
 def advance(step: Step, carry: Carry, batch: tuple[PyTree, ...], i: Array) -> Carry:
-    """Take the i-th step of an epoch."""
+    """Take the i-th step of an epoch.
+
+    A batch in which no example counts has no loss, which is NaN: that is not trouble.
+    """
     train_state, metrics = step(carry.train_state, batch)
     count = examples_of(batch)
-    totals = jax.tree.map(
-        lambda total, mean: total + mean * count.astype(mean.dtype),
-        carry.totals,
-        metrics,
-    )
+    totals = {
+        name: total.include(metrics[name], count) for name, total in carry.totals.items()
+    }
     bad = (carry.bad_step < 0) & ~jnp.isfinite(metrics["loss"])
-    bad_step = jnp.where(bad, i, carry.bad_step)
-    return Carry(train_state, totals, carry.examples + count, bad_step)
+    if len(batch) == 3:
+        bad &= count != 0
+    return Carry(train_state, totals, jnp.where(bad, i, carry.bad_step))
 
 
 def examples_of(batch: tuple[PyTree, ...]) -> Array:
@@ -142,9 +154,15 @@ def _take_and_advance(step: Step, carry: Carry, dataset: Dataset, i: Array) -> C
     return advance(step, carry, take_batch(dataset, i), i)
 
 
+@jax.jit
+def copied(carry: Carry) -> Carry:
+    """Return a carry whose arrays are all its own."""
+    return jax.tree.map(jnp.copy, carry)
+
+
 def host_loop(step: Step, carry: Carry, dataset: Dataset, first: int, steps: int) -> Carry:
     """Take steps one call at a time."""
-    carry = jax.tree.map(jnp.copy, carry)  # because what is donated is used up
+    carry = copied(carry)  # because what is donated is used up
     for i in range(first, first + steps):
         carry = _take_and_advance(step, carry, dataset, i)
     return carry

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fnn import tree
 from fnn.layers.base import Layer, observing, show_layer
 from fnn.training.evaluation import check_metrics
+from fnn.training.loop import examples_of
 from fnn.training.objective import Supervised
 from fnn.training.pieces import Piece
 from fnn.training.step import Step, TrainState
@@ -52,8 +53,11 @@ def find_trouble(step: Step, previous: Piece | None, piece: Piece) -> Trouble | 
     if piece.bad_step < 0 and _finite(piece.after.train_state.params):
         return None
     k = piece.last if piece.bad_step < 0 else piece.bad_step
-    good, batch = _before(previous, piece, k - 1)
-    at_fault, train_state = k - 1, good
+    last = k - 1  # the last step before that changed anything
+    while last >= piece.first and _is_empty(piece.batch(last)):
+        last -= 1
+    good, batch = _before(previous, piece, last)
+    at_fault, train_state = last, good
     if k < piece.last:
         now = piece.rerun(k)
         if _finite(now.params):
@@ -67,7 +71,14 @@ def _before(previous: Piece | None, piece: Piece, i: int) -> tuple[TrainState, B
     """Return train state and batch of step i, which may lie in the piece before."""
     if i < piece.first:
         piece, i = (previous, previous.last - 1) if previous else (piece, piece.first)
+        while i > piece.first and _is_empty(piece.batch(i)):
+            i -= 1
     return piece.rerun(i), piece.batch(i)
+
+
+def _is_empty(batch: Batch) -> bool:
+    """Return whether no example of a batch counts."""
+    return len(batch) == 3 and not examples_of(batch)
 
 
 def _examine(

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.data.mixing import BatchAugmentation
+from fnn.data.mixing import BatchAugmentation, refilled
 from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
+from fnn.metrics.streaming import mean_dtype
 from fnn.training.accumulation import count
 from fnn.training.inputs import check_callable, check_functions
-from fnn.types import Array, Key, Params, PyTree, State
+from fnn.types import Array, Key, Params, PyTree, State, as_dtype
 from fnn.values import Value, show
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Supervised(Value):
             state: State of the model.
             batch: `(x, y)` or `(x, y, weights)`, each with a leading batch axis. An
                 example of weight 0 counts nowhere but in the statistics of layers that
-                couple the batch.
+                couple the batch. A `BatchAugmentation` gets examples that count in its
+                place.
             key: A typed key.
 
         Returns:
@@ -89,14 +91,15 @@ class Supervised(Value):
             mean over the batch.
         """
         x, y, *weights = _parts(batch)
-        x, y, key = self._augmented(x, y, key)
+        x, y, key = self._augmented(x, y, key, *weights)
         model = batched(self.model)
         outputs, state = model.apply(params, state, x, key=key, train=True)
         loss = mean_over_batch(self.loss, outputs, y, *weights)
         metrics = {"loss": loss}
         if self.regularizer is not None:
-            metrics["penalty"] = self.regularizer(params)
-            loss = loss + metrics["penalty"]
+            penalty = jnp.asarray(self.regularizer(params))
+            metrics["penalty"] = as_dtype(penalty, mean_dtype(penalty.dtype))
+            loss = loss + as_dtype(metrics["penalty"], loss.dtype)
         for name, metric in self.metrics:
             metrics[name] = mean_over_batch(metric, outputs, y, *weights)
         return loss, (state, metrics)
@@ -162,12 +165,16 @@ class Supervised(Value):
         metrics["gradient_norm"] = _mean(result.norms, result.counted)
         return grads, (state, metrics)
 
-    def _augmented(self, x: PyTree, y: PyTree, key: Key) -> tuple[PyTree, PyTree, Key]:
+    def _augmented(
+        self, x: PyTree, y: PyTree, key: Key, weights: Array | None = None
+    ) -> tuple[PyTree, PyTree, Key]:
         """Return the batch, changed at random where training does so, and a key."""
         if self.augment is None:
             return x, y, key
         key, augment_key = jax.random.split(key)
         if isinstance(self.augment, BatchAugmentation):
+            if weights is not None:
+                x, y = refilled((x, y), weights)
             return *self.augment(augment_key, x, y), key
         keys = jax.random.split(augment_key, checks.leading_length(x, "x"))
         return jax.vmap(self.augment)(keys, x), y, key
@@ -255,7 +262,10 @@ def check_model(model: Any) -> None:
 def mean_over_batch(
     metric: Metric, outputs: PyTree, targets: PyTree, weights: Array | None = None
 ) -> Array:
-    """Return Σᵢ wᵢ metric(outputᵢ, targetᵢ) / Σᵢ wᵢ, the weights being 1 by default."""
+    """Return Σᵢ wᵢ metric(outputᵢ, targetᵢ) / Σᵢ wᵢ, the weights being 1 by default.
+
+    The mean is summed and returned in float32 at least.
+    """
     values = jax.vmap(metric)(outputs, targets)
     if values.ndim != 1:
         raise ValueError(
@@ -267,9 +277,10 @@ def mean_over_batch(
 
 def _mean(values: Array, weights: Array | None) -> Array:
     """Return the weighted mean; what has weight 0 may be NaN."""
+    values = as_dtype(values, mean_dtype(values.dtype))
     if weights is None:
         return jnp.mean(values)
-    weights = weights.astype(values.dtype)
+    weights = as_dtype(weights, values.dtype)
     return jnp.sum(jnp.where(weights == 0, 0, weights * values)) / jnp.sum(weights)
 
 

@@ -15,6 +15,7 @@ from fnn.training.loop import (
     Dataset,
     Loop,
     advance_donated,
+    copied,
     take_batch,
     whole_loop,
 )
@@ -96,7 +97,7 @@ class Runner:
         while True:
             began, before, nbytes = time.perf_counter(), carry, 0
             held: list[Batch] = []
-            carry = jax.tree.map(jnp.copy, carry)  # because what is donated is used up
+            carry = copied(carry)  # because what is donated is used up
             for batch in itertools.islice(batches, self.pace):
                 carry = advance_donated(self.step, carry, batch, first + len(held))
                 held.append(batch)
@@ -146,7 +147,7 @@ class Runner:
         self, held: list[Batch], first: int, before: Carry, after: Carry, began: float
     ) -> Piece:
         def rerun(i: int) -> TrainState:
-            carry = jax.tree.map(jnp.copy, before)
+            carry = copied(before)
             for k in range(first, i):
                 carry = advance_donated(self.step, carry, held[k - first], k)
             return carry.train_state

@@ -6,17 +6,20 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from fnn.checkpoint import Checkpointer, save
+from fnn.checkpoint import Checkpointer, Restored, save
 from fnn.checkpoint.writer import Writer
+from fnn.metrics.streaming import WeightedMean
 from fnn.sharding.processes import agreed, gathered, is_first
 from fnn.training.epochs import Position, Save
 from fnn.training.loop import Carry
 from fnn.training.step import TrainState
-from fnn.types import Key, PyTree
+from fnn.types import Array, Key, PyTree
 from fnn.values import show
 
 LAST_GOOD = "last_good.safetensors"
@@ -110,7 +113,7 @@ def _restore(
     checkpointer: Checkpointer, start: Position, expected: Mapping[str, str]
 ) -> Position:
     try:
-        restored = checkpointer.restore(_arrays(start), expected=expected)
+        restored = _read(checkpointer, start, expected)
     except ValueError as error:
         error.add_note(
             f"fit goes on with the training that {checkpointer.folder!r} holds; give "
@@ -119,13 +122,58 @@ def _restore(
         raise
     plain = restored.metadata
     return Position(
-        Carry(*restored.tree["carry"]),
+        restored.tree["carry"],
         restored.tree["stopping"] or None,
         plain["epoch"],
         plain["epoch_step"],
         plain["seconds"],
         tuple(plain["rows"]),
         plain["stop"],
+    )
+
+
+class _EarlierCarry(NamedTuple):
+    """The carry as it was saved before sums kept what rounding took away."""
+
+    train_state: TrainState
+    totals: dict[str, Any]
+    examples: Any
+    bad_step: Array
+
+
+def _read(
+    checkpointer: Checkpointer, start: Position, expected: Mapping[str, str]
+) -> Restored:
+    template = _arrays(start)
+    try:
+        return checkpointer.restore(template, expected=expected)
+    except ValueError as error:
+        train_state, totals, bad_step = start.carry
+        # NumPy's scalars are read from narrower dtypes as well.
+        sums = {
+            name: np.zeros((), mean.total[0].dtype)[()] for name, mean in totals.items()
+        }
+        earlier = _EarlierCarry(train_state, sums, np.float32(0), bad_step)
+        try:
+            restored = checkpointer.restore(
+                template | {"carry": earlier}, expected=expected
+            )
+        except ValueError:
+            raise error from None
+    old = restored.tree["carry"]
+    means = {
+        name: _summed(mean, old.totals[name], old.examples) for name, mean in totals.items()
+    }
+    carry = Carry(old.train_state, means, old.bad_step)
+    return restored._replace(tree=restored.tree | {"carry": carry})
+
+
+def _summed(nothing: WeightedMean, total: Any, weight: Any) -> WeightedMean:
+    """Return the mean with these sums, in place of that of nothing."""
+    dtype = nothing.total[0].dtype
+    return WeightedMean(
+        (jnp.asarray(total, dtype), nothing.total[1]),
+        (jnp.asarray(weight, dtype), nothing.weight[1]),
     )
 
 

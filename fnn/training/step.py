@@ -18,7 +18,7 @@ from fnn.optimizers.base import (
     updated,
 )
 from fnn.sharding import Layout
-from fnn.training.accumulation import Gradient, accumulated, count
+from fnn.training.accumulation import Gradient, accumulated, may_be_empty
 from fnn.training.objective import PerExampleGradient
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import Value, show
@@ -113,7 +113,12 @@ class Step(Value):
             extra["value_fn"] = self._value_of(state, batch, step_key)
         updates, opt_state = updated(self.optimizer, grads, opt_state, params, extra)
         params = apply_updates(params, updates)
-        return TrainState(params, new, opt_state, key, step + 1), metrics
+        after = TrainState(params, new, opt_state, key, step + 1)
+        # A private step is taken whatever was drawn: without, it would tell.
+        if self.gradient is None and may_be_empty(self.objective, batch):
+            counts = self.objective.weight(batch) != 0
+            after = _if(counts, after, train_state)
+        return after, metrics
 
     def _value_of(self, state: State, batch: PyTree, key: Key) -> Callable[[Params], Array]:
         """Return the objective of a batch, as a function of the parameters."""
@@ -145,8 +150,7 @@ class Step(Value):
         gradient: Gradient = jax.grad(_constant(objective, frozen), has_aux=True)
         if self.accumulate == 1:
             return gradient
-        weight = getattr(self.objective, "weight", count)
-        return accumulated(gradient, self.accumulate, weight)
+        return accumulated(gradient, self.accumulate, self.objective)
 
 
 def make_step(
@@ -179,6 +183,9 @@ def make_step(
             but layers that couple the examples, like `BatchNorm`, see a microbatch, and
             random ones have other keys. Microbatches weigh the same, unless the objective
             has a method `weight(batch)`, as what `supervised` makes does.
+            Such a weight of 0 says that no example of a batch counts: then the step
+            returns the state as it was, and NaN for means over the batch, unless there
+            is a `gradient`. A microbatch of weight 0 counts nowhere.
         layout: Where the new state is to lie, on a mesh of several devices; see
             `fnn.sharding`.
 
@@ -228,6 +235,23 @@ def make_step(
             f"itself: give microbatch to fnn.per_example.clipped_gradient"
         )
     return Step(objective, optimizer, gradient, accumulate, layout)
+
+
+def _if(counts: Array, after: TrainState, before: TrainState) -> TrainState:
+    """Return the state after a step, or where no example counts, the one before it.
+
+    XLA fuses the choice into the update of each array, which has both at hand.
+    """
+
+    def chosen(new: Any, old: Any) -> Any:
+        new = jnp.asarray(new)
+        return new if new is old else jnp.where(counts, new, jnp.asarray(old, new.dtype))
+
+    return TrainState(
+        *jax.tree.map(chosen, after[:3], before[:3]),
+        after.key,
+        chosen(after.step, before.step),
+    )
 
 
 def _gathering(gradient: Gradient, layout: Layout) -> Gradient:
