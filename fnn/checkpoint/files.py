@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from fnn import checks
 from fnn.checkpoint.atomic import write_atomically
@@ -88,8 +89,9 @@ def load(
         template: A pytree of the structure, shapes and dtypes that are expected, made of
             arrays, `jax.ShapeDtypeStruct`, or both. In place of a NumPy array comes a
             NumPy array, in place of any other leaf a JAX array, on the devices of that
-            leaf. Without a template, NumPy arrays and typed keys come in nested dicts,
-            whose names are the parts of the stored names between slashes.
+            leaf. A NumPy scalar may have a wider dtype than the file. Without a template,
+            NumPy arrays and typed keys come in nested dicts, whose names are the parts of
+            the stored names between slashes.
         partial: A glob, or a tuple of them, on the paths of the template: only leaves
             that match are read, the others stay the template's, and the file may have
             more than the template.
@@ -173,6 +175,11 @@ def read(
         chosen = flatten(match(template, partial))
         wanted = {path: text for path, text in wanted.items() if chosen[path]}
     stored = {p: _stored(entry, generators.get(p)) for p, entry in reader.entries.items()}
+    stored |= {
+        path: wanted[path]
+        for path in wanted.keys() & reader.entries.keys()
+        if _widens(reader.entries[path], leaves[path])
+    }
     names = {path: name_in_file(path, stored, wanted) for path in wanted}
     paths = {name: path for path, name in names.items()}
     stored = {paths.get(name, name): text for name, text in stored.items()}
@@ -250,6 +257,12 @@ def _stored(entry: Entry, generator: str | None) -> str:
     if generator is None:
         return checks.describe(struct)
     return checks.describe(jax.eval_shape(lambda data: wrap(data, generator), struct))
+
+
+def _widens(entry: Entry, leaf: Any) -> bool:
+    """Return whether a leaf is a NumPy scalar that holds whatever the entry can."""
+    scalar = isinstance(leaf, np.generic) and entry.shape == ()
+    return scalar and np.can_cast(entry.dtype, leaf.dtype, "safe")
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,9 @@ def data_of(values: PyTree) -> PyTree:
 
 def restore_leaf(leaf: Any, array: NDArray, generator: str | None) -> Any:
     """Return stored values as a leaf of a template is: in NumPy, or on its devices."""
-    if isinstance(leaf, np.ndarray | np.generic):
+    if isinstance(leaf, np.generic):
+        return array.astype(leaf.dtype)
+    if isinstance(leaf, np.ndarray):
         return array
     value = wrap(jax.device_put(array), generator)
     sharding = getattr(leaf, "sharding", None)

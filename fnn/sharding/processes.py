@@ -100,7 +100,11 @@ def gathered(values: PyTree) -> PyTree:
     """Return values of which every process has the whole; every process must ask."""
 
     def whole(leaf: Any) -> Any:
-        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+        if (
+            not isinstance(leaf, jax.Array)
+            or leaf.is_fully_addressable
+            or leaf.is_fully_replicated
+        ):
             return leaf
         return multihost_utils.process_allgather(leaf, tiled=True)
 

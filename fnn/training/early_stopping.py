@@ -3,7 +3,9 @@
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks, tree
 from fnn.types import Array, PyTree
@@ -14,7 +16,8 @@ class StoppingState(NamedTuple):
     """What `EarlyStopping` carries from epoch to epoch.
 
     `best` is the best value so far and `params` what it was reached with; `waited` counts
-    the epochs since, and `stop` says whether they were too many.
+    the epochs since, and `stop` says whether they were too many. Outside of `jit` they are
+    NumPy's scalars, so that `best` is the value that was given, in float64.
     """
 
     best: Array
@@ -27,9 +30,10 @@ class EarlyStopping(Value):
     """Stop once a metric has not improved for `patience` epochs, and keep the best.
 
     A value m improves on the best so far, m*, if m < m* - min_delta (or m > m* + min_delta
-    where the metric is to grow); one that is not a number never does. `init` and `update`
-    are pure functions, which also run inside `jit` and `scan`; `fnn.fit` calls them after
-    every epoch, and returns what was best.
+    where the metric is to grow); one that is not a number never does. Values are compared
+    in float64 outside of `jit`, and in their own dtype inside. `init` and `update` are pure
+    functions, which also run inside `jit` and `scan`; `fnn.fit` calls them after every
+    epoch, and returns what was best, whatever ended training.
 
     Source: Prechelt 1998, "Early stopping - but when?".
 
@@ -64,8 +68,9 @@ class EarlyStopping(Value):
 
     def init(self, params: PyTree) -> StoppingState:
         """Return the state before the first epoch."""
-        worst = jnp.float32(-jnp.inf if self.grows else jnp.inf)
-        return StoppingState(worst, params, jnp.int32(0), jnp.bool_(False))
+        # Inside of `jit` without x64, NumPy's float64 counts as float32.
+        worst = np.float64(-np.inf if self.grows else np.inf)
+        return StoppingState(worst, params, np.int32(0), np.bool_(False))
 
     def update(self, state: StoppingState, value: Any, params: PyTree) -> StoppingState:
         """Return the state after an epoch.
@@ -75,13 +80,25 @@ class EarlyStopping(Value):
             value: The metric, ().
             params: A tree like that of `init`: what the value was reached with.
         """
-        value = jnp.asarray(value, jnp.float32)
-        gain = value - state.best if self.grows else state.best - value
-        better = gain > jnp.float32(self.min_delta)
-        waited = jnp.where(better, 0, state.waited + 1)
-        return StoppingState(
-            jnp.where(better, value, state.best),
-            tree.where(better, params, state.params),
-            waited,
-            waited >= self.patience,
-        )
+        if isinstance(value, jax.core.Tracer) or isinstance(state.best, jax.core.Tracer):
+            value, best = jnp.asarray(value), jnp.asarray(state.best)
+            wide = jnp.promote_types(value.dtype, best.dtype)
+            gain = self._gain(value.astype(wide), best.astype(wide))
+            better = gain > jnp.asarray(self.min_delta, wide)
+            best = jnp.where(better, value.astype(best.dtype), best)
+            waited = jnp.where(better, 0, state.waited + 1)
+        else:
+            value, best = np.float64(value), np.float64(state.best)
+            better = self._gain(value, best) > np.float64(self.min_delta)
+            best = value if better else best
+            waited = np.int32(0) if better else np.int32(state.waited) + np.int32(1)
+        # Copies, as the caller may donate the parameters to its next step.
+        params = _where(better, params, state.params)
+        return StoppingState(best, params, waited, waited >= self.patience)
+
+    def _gain(self, value: Any, best: Any) -> Any:
+        with np.errstate(invalid="ignore"):  # ∞ - ∞ is NaN, which is above nothing
+            return value - best if self.grows else best - value
+
+
+_where = jax.jit(tree.where)

@@ -14,10 +14,11 @@ from fnn import checks
 from fnn.checkpoint import Checkpointer
 from fnn.layers.agreement import check_agreement
 from fnn.layers.base import Layer, initial, located
+from fnn.platforms import compiled, options_for_one_run
 from fnn.sharding import Layout, Replicated, Strategy
 from fnn.sharding.processes import is_first
 from fnn.training.accumulation import check_divisible
-from fnn.training.early_stopping import EarlyStopping
+from fnn.training.early_stopping import EarlyStopping, StoppingState
 from fnn.training.epochs import Position, Training
 from fnn.training.evaluation import (
     EVALUATION_BATCH_SIZE,
@@ -41,7 +42,7 @@ from fnn.training.resumption import resumable, save_good
 from fnn.training.sources import Source, source_of
 from fnn.training.step import Step, TrainState, make_step
 from fnn.training.validation import held_out
-from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
+from fnn.types import Array, GradientTransformation, Key, Params, State
 from fnn.values import show
 
 
@@ -85,7 +86,11 @@ def fit(
 
     An interrupt (Ctrl-C) ends training and returns what was trained so far. So do a loss
     or parameters that are not finite, with a `RuntimeWarning` that says when and where,
-    and then the parameters are the last ones whose loss was finite.
+    and then the parameters are the last ones whose loss was finite. With `early_stopping`,
+    what was best by its metric is returned in every case, if an epoch has ended.
+
+    A batch of a loader in which all weights are 0 takes no step and counts nowhere, unless
+    there is a `gradient`: then it takes its step, as private training needs it.
 
     With `checkpoint`, training that was killed goes on where it was when `fit` is called
     again with the same arguments, in the middle of an epoch too, and ends with the same
@@ -116,9 +121,11 @@ def fit(
             one example; see `make_step`.
         accumulate: Into how many microbatches a batch is split to save memory; see
             `make_step`.
-        early_stopping: When to stop; what was best by its metric is returned.
+        early_stopping: When to stop; what was best by its metric is returned, whatever
+            ended training.
         callbacks: Functions that are called with an `EpochEnd` after every epoch; training
-            stops where one returns True. After a kill, an epoch may come twice.
+            stops where one returns True, or NumPy's or JAX's. After a kill, an epoch may
+            come twice.
         checkpoint: A folder, or a `fnn.checkpoint.Checkpointer` of one, where training is
             saved after every epoch, at an interrupt and, in long epochs, every half minute.
         mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; batches are
@@ -181,12 +188,12 @@ def fit(
     measured = {"loss": loss, **(metrics or {})}
 
     init_key, order_key, step_key = jax.random.split(key, 3)
+    example = example_spec(source.sample[0])
     if params is None:
-        example = jax.tree.map(lambda leaf: leaf[0], source.sample[0])
+        leaves, structure = jax.tree.flatten(example)
         with located(None, model, example, init=True):
-            params, state = _init(model, layout, init_key, example)
+            params, state = _init(model, layout, structure, tuple(leaves), init_key)
     else:
-        example = example_spec(source.sample[0])
         check_agreement(model, params, {} if state is None else state, example)
     params, state = jax.tree.map(jnp.asarray, (params, state or {}))
     check_metrics(model, params, state, source.sample, measured, "data", source.rows)
@@ -227,7 +234,7 @@ def fit(
         trouble = training.run()
     if trouble is not None:
         file = save_good(checkpoint, trouble.good) if checkpoint else ""
-        _warn(trouble, training.position.epoch, file)
+        _warn(trouble, training.position, early_stopping, file)
     return _result(training.position, trouble)
 
 
@@ -266,12 +273,12 @@ def _layout(mesh: jax.sharding.Mesh | None, sharding: Strategy | None) -> Layout
     return None
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compiled, options=options_for_one_run, static_argnums=(0, 1, 2, 3))
 def _init(
-    model: Layer, layout: Layout | None, key: Key, example: PyTree
+    model: Layer, layout: Layout | None, structure: Any, leaves: tuple[Any, ...], key: Key
 ) -> tuple[Params, State]:
     """Return initial parameters, each computed where it will lie, and state."""
-    params, state = initial(model, key, example)
+    params, state = initial(model, key, jax.tree.unflatten(structure, leaves))
     if layout is not None:
         params, state = layout.constrain((params, state), params)
     return params, state
@@ -285,16 +292,21 @@ def _create(
     key: Key,
 ) -> TrainState:
     """Return the state before the first step, each part of it where it will lie."""
-    if layout is None:
-        return TrainState.create(params, state, optimizer, key=key)
-    params, state, key = layout.place((params, state, key), params)
+    if layout is not None:
+        params, state, key = layout.place((params, state, key), params)
+    return _created(optimizer, layout, params, state, key)
 
-    @jax.jit
-    def create(params: Params, state: State, key: Key) -> TrainState:
-        train_state = TrainState.create(params, state, optimizer, key=key)
-        return layout.constrain(train_state, params)
 
-    return create(params, state, key)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _created(
+    optimizer: GradientTransformation,
+    layout: Layout | None,
+    params: Params,
+    state: State,
+    key: Key,
+) -> TrainState:
+    train_state = TrainState.create(params, state, optimizer, key=key)
+    return train_state if layout is None else layout.constrain(train_state, params)
 
 
 def _validation(
@@ -336,17 +348,29 @@ def _prepare(
 def _result(position: Position, trouble: Trouble | None) -> FitResult:
     train_state = trouble.good if trouble else position.carry.train_state
     params, state = train_state.params, train_state.state
-    if position.stopping is not None and not trouble and position.rows:
-        params, state = position.stopping.params
+    if best := _best(position):
+        params, state = best.params
     history = columns(position.rows)
     return FitResult(params, state, history)
 
 
-def _warn(trouble: Trouble, epoch: int, file: str) -> None:
+def _best(position: Position) -> StoppingState | None:
+    """Return what was best by the metric of `early_stopping`, if an epoch was."""
+    stopping = position.stopping
+    return stopping if stopping is not None and np.isfinite(stopping.best) else None
+
+
+def _warn(
+    trouble: Trouble, position: Position, stopping: EarlyStopping | None, file: str
+) -> None:
+    returned = "the last whose loss was finite"
     saved = f" and are in {file}" if file else ""
+    if stopping is not None and (best := _best(position)):
+        returned = f"the best by {stopping.metric!r}, {float(best.best):.4g}"
+        saved = f"; the last whose loss was finite are in {file}" if file else ""
     warnings.warn(
-        f"training stopped in step {trouble.step} of epoch {epoch} (both counted from 0): "
-        f"{trouble}; the parameters returned are the last whose loss was finite{saved}; "
+        f"training stopped in step {trouble.step} of epoch {position.epoch} (both counted "
+        f"from 0): {trouble}; the parameters returned are {returned}{saved}; "
         f"try a lower learning rate, or fnn.optimizers.ClipByGlobalNorm",
         RuntimeWarning,
         stacklevel=3,
