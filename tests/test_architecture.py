@@ -138,7 +138,7 @@ def test_training_takes_values_and_functions(package):
 
 def test_files_are_short():
     lengths = sorted(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py"))
-    assert lengths[-1] <= 400
+    assert lengths[-1] <= 500
     assert lengths[len(lengths) // 2] < 200
     assert len((PACKAGE / "__init__.py").read_text().splitlines()) < 80
 

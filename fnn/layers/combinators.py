@@ -41,15 +41,8 @@ class _Composite(Parts):
         The fields are what `dataclasses.replace` passes; a tuple is never a layer. A
         subclass may have others, which are given by name.
         """
-        owner = type(self).__name__
-        for field in dataclasses.fields(self)[2:]:
-            if field.name in named:
-                self._set(**{field.name: named.pop(field.name)})
-            elif field.default_factory is not dataclasses.MISSING:
-                self._set(**{field.name: field.default_factory()})
-            elif field.default is dataclasses.MISSING:
-                raise TypeError(f"{owner} needs the argument {field.name}")
-        names = None
+        owner, names = type(self).__name__, None
+        self._take_own_fields(named)
         if not layers and isinstance(named.get("layers"), tuple):
             layers, names = named.pop("layers"), named.pop("names", None)
         if layers and named:
@@ -66,6 +59,16 @@ class _Composite(Parts):
         for i, layer in enumerate(layers):
             as_layer(layer, f"layer {names[i] if names else i} of {owner}")
         self._set(layers=layers, names=names)
+
+    def _take_own_fields(self, named: dict[str, Any]) -> None:
+        """Take the fields that a subclass adds out of `named`."""
+        for field in dataclasses.fields(self)[2:]:
+            if field.name in named:
+                self._set(**{field.name: named.pop(field.name)})
+            elif field.default_factory is not dataclasses.MISSING:
+                self._set(**{field.name: field.default_factory()})
+            elif field.default is dataclasses.MISSING:
+                raise TypeError(f"{type(self).__name__} needs the argument {field.name}")
 
     def _arguments(self) -> Iterator[str]:
         for i, layer in enumerate(self.layers):
