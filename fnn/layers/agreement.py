@@ -9,7 +9,7 @@ import jax
 from fnn import checks, explaining, tree
 from fnn.layers.base import Layer, Wrapper, as_layer, initial
 from fnn.layers.combinators import Batched
-from fnn.types import Key, Params, PyTree, State
+from fnn.types import Params, PyTree, State
 from fnn.values import show
 
 SHOWN = 20
@@ -59,21 +59,31 @@ def _differing(
 
     With each comes whether the layer that holds it is one of fnn's, whose shapes are fixed.
     """
+    leaves, structure = jax.tree.flatten(x)
     try:
-        wanted = _init.eval_shape(model, jax.eval_shape(jax.random.key, 0), x)
-        given = [tree.flatten(part) for part in (params, state)]
+        wanted = _made(model, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
     except Exception:  # of what is wrong with x, `apply` says more
         return []
     lines = []
-    for name, part, held in zip(("params", "state"), wanted, given, strict=True):
-        for path, leaf in tree.flatten(part).items():
-            shape = getattr(held.get(path), "shape", ()) if path in held else None
+    for name, part, held in zip(("params", "state"), wanted, (params, state), strict=True):
+        given = tree.flatten(held)
+        for path, leaf in part.items():
+            shape = getattr(given[path], "shape", ()) if path in given else None
             if shape == leaf.shape:
                 continue
-            got = "missing" if shape is None else checks.describe(held[path])
+            got = "missing" if shape is None else checks.describe(given[path])
             line = f"{name} {path!r} is {got}, the model has {checks.describe(leaf)}"
             lines.append((line, shape is None or _is_of_fnn(model, path.split("/"))))
     return lines
+
+
+@functools.lru_cache(maxsize=32)
+def _made(model: Layer, structure: Any, leaves: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return by path the specs of what `init` makes, which are kept for the next call."""
+    x = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
+    init = functools.partial(initial, model)
+    params, state = jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), x)
+    return tree.flatten(params), tree.flatten(state)
 
 
 def _is_of_fnn(layer: Layer, path: list[str]) -> bool:
@@ -84,8 +94,3 @@ def _is_of_fnn(layer: Layer, path: list[str]) -> bool:
     if path[0] in children:
         return _is_of_fnn(children[path[0]], path[1:])
     return type(layer).__module__.partition(".")[0] == "fnn"
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(model: Layer, key: Key, x: PyTree) -> tuple[Params, State]:
-    return initial(model, key, x)
