@@ -83,6 +83,18 @@ def escape(app, what, name, obj, options, lines):  # noqa: ARG001
     lines[:] = f"{text}{prompt}{example}".split("\n")
 
 
+# NumPy's union of what can become an array, as it is written out in signatures.
+ARRAY_LIKE = re.compile(
+    r"[\w.~]*_Buffer \| (?:(?!, \w+: ).)*?[\w.~]*_NestedSequence\[complex \| bytes \| str\]"
+)
+
+
+def name_unions(app, what, name, obj, options, signature, returned):  # noqa: ARG001
+    """Call what can become an array `ArrayLike`, as the code does."""
+    named = [ARRAY_LIKE.sub("ArrayLike", part or "") for part in (signature, returned)]
+    return tuple(part or None for part in named)
+
+
 def skip_fields(app, what, name, obj, skip, options):  # noqa: ARG001
     """Leave out the fields of named tuples, which the signature has."""
     return True if type(obj).__name__ == "_tuplegetter" else None
@@ -92,4 +104,5 @@ def setup(app):
     """Connect what changes docstrings: before Napoleon, and after it."""
     app.connect("autodoc-process-docstring", leave_words, priority=400)
     app.connect("autodoc-process-docstring", escape)
+    app.connect("autodoc-process-signature", name_unions)
     app.connect("autodoc-skip-member", skip_fields)

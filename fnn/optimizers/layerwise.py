@@ -115,7 +115,7 @@ class Muon(Optimizer):
     X = D / ‖D‖, then `iterations` times X ← a X + b X Xᵀ X + c X Xᵀ X Xᵀ X, with a, b, c
     = 3.4445, -4.7750, 2.0315.
 
-    **Leaves of two axes are matrices. All others go to the optimizer `others`**: biases,
+    **Leaves of two axes are matrices.** All others go to the optimizer `others`: biases,
     norms' scales, convolutions' kernels. A kernel that `fnn.Repeat` stacks is a matrix for
     each layer. Give `others`, by `ByPath`, also the matrices that belong to no hidden
     layer: embeddings, the output layer. For weight decay, put Muon into `DecoupledDecay`.
