@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.lazy import explain_missing as _explain_missing
-from fnn.types import Array
+from fnn.types import Array, as_dtype, wide
 
 
 def identity(x: Array) -> Array:
@@ -169,7 +169,12 @@ def gelu(x: Array, approximate: bool = False) -> Array:
         >>> gelu(jax.numpy.float32(1.0))
         Array(0.8413447, dtype=float32)
     """
-    return jax.nn.gelu(x, approximate)
+    x = jnp.asarray(x)
+    if not approximate:
+        return jax.nn.gelu(x, approximate)
+    # From 30 on it is x, or -0, in any dtype; the cube of more may overflow.
+    near = jax.nn.gelu(jnp.clip(x, -30, 30), approximate)
+    return jnp.where(jnp.abs(x) < 30, near, jax.nn.relu(x))
 
 
 def silu(x: Array) -> Array:
@@ -259,7 +264,8 @@ def softmax(x: Array, axis: int = -1) -> Array:
         >>> softmax(jax.numpy.zeros(4))
         Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
-    return jax.nn.softmax(x, axis)
+    # A sum over many classes is beyond float16.
+    return as_dtype(jax.nn.softmax(as_dtype(x, wide(x.dtype)), axis), x.dtype)
 
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
@@ -273,7 +279,7 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
         >>> log_softmax(jax.numpy.zeros(1))
         Array([0.], dtype=float32)
     """
-    return jax.nn.log_softmax(x, axis)
+    return as_dtype(jax.nn.log_softmax(as_dtype(x, wide(x.dtype)), axis), x.dtype)
 
 
 _explain_missing(__name__)

@@ -90,12 +90,23 @@ def classes_of(values: Any, classes: int, what: str) -> tuple[Array, Array]:
 
     Where the values can be seen, one that is not raises.
     """
-    given, values = values, jnp.asarray(values)
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-        raise TypeError(f"{what} must be integer classes, got {describe(values)}")
-    values_between(given, 0, classes - 1, what)
-    values = values.astype(jnp.int32)
-    return values, (values >= 0) & (values < classes)
+    dtype = dtype_of(values)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        integers = "; convert them by labels.astype('int32')" if dtype.kind == "b" else ""
+        shown = describe(jnp.asarray(values))
+        raise TypeError(f"{what} must be integer classes, got {shown}{integers}")
+    values_between(values, 0, classes - 1, what)
+    values = jnp.asarray(values)
+    # Compared before the cast, which would make 0 of 2³², with what the dtype can hold.
+    last = jnp.asarray(min(classes - 1, jnp.iinfo(values.dtype).max), values.dtype)
+    valid = (values >= 0) & (values <= last)
+    return values.astype(jnp.int32), valid
+
+
+def dtype_of(values: Any) -> np.dtype[Any]:
+    """Return the dtype of an array, of a number, or of a list of numbers."""
+    dtype: np.dtype[Any] = getattr(values, "dtype", None) or np.asarray(values).dtype
+    return dtype
 
 
 def arrays(tree: PyTree, what: str, *, numbers: bool = True, scalars: bool = False) -> None:

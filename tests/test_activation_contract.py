@@ -49,3 +49,22 @@ def test_every_activation_has_a_row():
         if getattr(thing, "__module__", "") == "fnn.activations" and callable(thing)
     }
     assert public == {name.split(",")[0] for name in ACTIVATIONS}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@over(ACTIVATIONS)
+def test_activation_and_its_gradient_are_finite_at_any_magnitude(row, dtype):
+    largest = float(jnp.finfo(dtype).max)
+    x = jnp.asarray([0.0, 1e-7, 1.0, 50.0, 300.0, 3e4, largest / 4], dtype)
+    x = jnp.concatenate([x, -x])
+    gradient = jax.grad(lambda x: row.function(x).astype("float32").sum())
+    y, slopes = jax.jit(lambda x: (row.function(x), gradient(x)))(x)
+    assert np.isfinite(np.asarray(y, np.float64)).all()
+    assert np.isfinite(np.asarray(slopes, np.float64)).all()
+
+
+def test_softmax_sums_over_more_classes_than_float16_can_count():
+    p = activations.softmax(jnp.zeros(100_000, jnp.float16))
+    np.testing.assert_allclose(np.float64(p), 1e-5, rtol=5e-3)
+    log_p = activations.log_softmax(jnp.zeros(100_000, jnp.float16))
+    np.testing.assert_allclose(np.float64(log_p), -np.log(100_000), rtol=1e-3)

@@ -355,3 +355,80 @@ def test_gaussian_nll_takes_a_tuple_as_an_array(x64):
     mean, log_variance, t = jnp.array([1.0, 2.0]), jnp.array([0.1, -0.3]), jnp.zeros(2)
     pair = losses.gaussian_nll((mean, log_variance), t)
     assert pair == losses.gaussian_nll(jnp.stack([mean, log_variance]), t)
+
+
+# Huge, tiny and 16-bit numbers
+
+
+def test_worked_values_at_the_edges():
+    half = jnp.float16
+    gaussian = jax.jit(jax.value_and_grad(losses.gaussian_nll))
+    for s in (-90.0, -1000.0):
+        value, gradient = gaussian(jnp.array([0.0, s]), 0.0)
+        np.testing.assert_allclose(value, s / 2 + np.log(2 * np.pi) / 2, rtol=1e-6)
+        np.testing.assert_array_equal(gradient, [0.0, 0.5])
+    value = losses.gaussian_nll(jnp.array([0.0, -12.0], half), 0.0)
+    np.testing.assert_allclose(value, -6 + np.log(2 * np.pi) / 2, rtol=1e-3)
+    divergence = jax.jit(losses.kl_divergence)
+    value = divergence(jnp.zeros(3), jnp.array([-1e-7, 0.5, 0.5]))
+    np.testing.assert_allclose(value, 0.4055, atol=5e-5)
+    assert np.isnan(divergence(jnp.zeros(3), jnp.array([-1e-3, 0.5, 0.5])))
+    value = losses.softmax_cross_entropy(jnp.zeros(100_000, half), 3)
+    np.testing.assert_allclose(np.float64(value), np.log(100_000), rtol=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 100, 10**4, 10**6])
+@pytest.mark.parametrize("factor", [0.2, 0.7, 1.0, 1.001, 1.4, 3.0])
+def test_poisson_nll_does_not_cancel(count, factor):
+    z = np.float32(np.log(max(count, 1) * factor))
+    exact = np.exp(np.float64(z)) - count * np.float64(z) + special.gammaln(count + 1.0)
+    value, gradient = poisson(z, np.float32(count))
+    np.testing.assert_allclose(value, exact, rtol=1e-5)
+    slope = np.exp(np.float64(z)) - count
+    np.testing.assert_allclose(gradient, slope, atol=1e-6 * max(count, 1))
+
+
+@jax.jit
+def poisson(z, t):
+    return jax.value_and_grad(losses.poisson_nll)(z, t)
+
+
+MAGNITUDES = (0.0, 1e-7, 1e-3, 1.0, 10.0, 300.0, 3e4)
+NEVER_EXPONENTIAL = {
+    name: row
+    for name, row in LOSSES.items()
+    if row.function not in EXPONENTIAL and "misclassification" not in name
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("name", NEVER_EXPONENTIAL)
+def test_losses_are_right_at_any_magnitude(name, dtype):
+    """Against themselves in float64, whose values the contract holds against the oracle."""
+    row, limits = NEVER_EXPONENTIAL[name], jnp.finfo(dtype)
+    y = jnp.asarray(row.outputs[0] / np.abs(row.outputs[0]).max(), "float32")
+    t = np.asarray(row.targets[0])
+    t = t.astype(np.float32) if t.dtype.kind == "f" else t
+    outputs = jnp.stack([(scale * y).astype(dtype) for scale in MAGNITUDES])
+    values, gradients = magnified(row.function)(outputs, t)
+    assert values.dtype == dtype
+    with jax.enable_x64(True):
+        wide = jnp.asarray(np.asarray(outputs, np.float64))
+        exact, slopes = magnified(row.function)(
+            wide, t.astype(np.float64) if t.dtype.kind == "f" else t
+        )
+    exact = np.asarray(exact)
+    fits = np.abs(exact) < float(limits.max)
+    tolerance = 16 * float(limits.eps)
+    np.testing.assert_allclose(
+        np.asarray(values, np.float64)[fits], exact[fits], rtol=tolerance, atol=tolerance
+    )
+    fits = np.abs(slopes) < float(limits.max)
+    gradients = np.asarray(gradients, np.float64)
+    np.testing.assert_allclose(
+        gradients[fits], np.asarray(slopes)[fits], rtol=4 * tolerance, atol=4 * tolerance
+    )
+
+
+def magnified(loss):
+    return jax.jit(jax.vmap(jax.value_and_grad(loss), (0, None)))

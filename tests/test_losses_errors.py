@@ -136,3 +136,32 @@ def test_batches_of_logits_are_refused(loss):
 def test_bad_argument_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call(jnp.zeros(3))
+
+
+def test_booleans_are_taken_for_zero_and_one_and_refused_as_classes():
+    z, t = jnp.array([1.0, -2.0]), np.array([True, False])
+    expected = losses.binary_cross_entropy(z, t.astype(np.float32))
+    assert losses.binary_cross_entropy(z, t) == expected
+    assert jax.jit(losses.binary_cross_entropy)(z, t) == expected
+    for loss in (losses.softmax_cross_entropy, losses.nll, losses.misclassification):
+        for call in (loss, jax.jit(loss)):
+            with pytest.raises(
+                TypeError, match=r"a boolean; give labels.astype\('int32'\)"
+            ):
+                call(z, np.bool_(True))
+    for loss in (losses.hinge, losses.logistic):
+        for call in (loss, jax.jit(loss)):
+            with pytest.raises(TypeError, match="got booleans; give 2"):
+                call(z, t)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint32, np.uint64])
+def test_no_label_wraps_to_a_class(dtype, x64):
+    """A cast to int32 makes 0 of 2³²; 300 classes are more than int8 can name."""
+    z, limits = jnp.zeros(300), np.iinfo(dtype)
+    loss = jax.jit(losses.softmax_cross_entropy)
+    np.testing.assert_allclose(loss(z, dtype(7)), np.log(300))
+    beyond = {2**8, 2**16, 2**31, 2**32, 2**32 + 1, -1, -(2**32), limits.max, limits.min}
+    for label in beyond:
+        if limits.min <= label <= limits.max and not 0 <= label < 300:
+            assert np.isnan(loss(z, dtype(label))), label

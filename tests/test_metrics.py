@@ -348,7 +348,7 @@ def test_mean_takes_values_of_any_dtype():
         (lambda z, t: metrics.roc_auc(z, t[:2] * 0), ValueError, "of shape"),
         (lambda z, t: metrics.roc_auc(t, t), TypeError, "floating-point"),
         (lambda z, t: metrics.r2(z, z[:2]), ValueError, "of one shape"),
-        (lambda z, t: metrics.r2(z[0], z[0]), ValueError, "of one shape"),
+        (lambda z, t: metrics.r2(z[0], z[0]), ValueError, "of a whole set"),
         (lambda z, t: metrics.r2(z[:0], z[:0]), ValueError, "of one shape"),
         (
             lambda z, t: metrics.expected_calibration_error(z[None] * 9, t[:1]),
@@ -386,3 +386,59 @@ def test_mean_takes_values_of_any_dtype():
 def test_bad_argument_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call(jnp.array([0.0, 1.0, 2.0]), jnp.array([0, 1, 2]))
+
+
+def test_prediction_that_holds_nan_is_wrong():
+    right = (metrics.accuracy, functools.partial(metrics.top_k_accuracy, k=2))
+    for logits in (jnp.full(3, jnp.nan), jnp.array([0.0, jnp.nan, 2.0])):
+        for label in range(3):
+            assert [metric(logits, label) for metric in right] == [0, 0]
+            assert fnn.losses.misclassification(logits, label) == 1
+    for labels in ([0, 0], [1, 1]):
+        assert metrics.binary_accuracy(jnp.full(2, jnp.nan), labels) == 0
+    assert np.isnan(metrics.binary_accuracy(jnp.zeros(2), jnp.array([jnp.nan, 0.0])))
+    assert np.isnan(metrics.accuracy(jnp.zeros(2), jnp.array([jnp.nan, 0.0])))
+    for loss in (fnn.losses.nll, fnn.losses.multiclass_hinge):
+        assert np.isnan(loss(jnp.array([jnp.nan]), 0))
+    assert np.isnan(fnn.losses.nll(jnp.array([jnp.nan, 0.0]), 1))
+    assert np.isnan(metrics.r2(jnp.array([jnp.nan, 0.0]), jnp.array([0.0, 1.0])))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_r2_does_not_depend_on_the_scale(scale):
+    y, t = np.array([2.5, 0.0, 2, 8], np.float32), np.array([3, -0.5, 2, 7], np.float32)
+    scale = np.float32(scale)
+    np.testing.assert_allclose(metrics.r2(y * scale, t * scale), 0.948608137, rtol=1e-6)
+
+
+def test_auc_takes_booleans():
+    scores = jnp.array([0.1, 0.4, 0.35, 0.8])
+    assert metrics.roc_auc(scores, np.array([False, False, True, True])) == 0.75
+
+
+def test_confidence_on_a_bound_that_a_product_would_miss(x64):
+    """0.07 · 100 is above 7; a right prediction beside it then would fall into its bin."""
+    p = jnp.array([[0.07, *[0.93 / 99] * 99], [0.075, *[0.925 / 99] * 99]])
+    error = functools.partial(metrics.expected_calibration_error, bins=100)
+    expected = (0.07 + 0.925) / 2  # the first is wrong, the second right
+    np.testing.assert_allclose(error(p, np.array([1, 0])), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("metric", "output"),
+    [
+        (metrics.r2, jnp.zeros(1)),
+        (metrics.f1, jnp.zeros(3)),
+        (functools.partial(metrics.precision, classes=3), jnp.zeros(3)),
+        (metrics.recall, jnp.zeros(3)),
+        (metrics.confusion_matrix, jnp.zeros(3)),
+        (metrics.roc_auc, jnp.zeros(1)),
+        (metrics.expected_calibration_error, jnp.ones(1)),
+    ],
+)
+def test_metric_of_a_set_says_so_to_one_example(metric, output):
+    target = jnp.zeros((), jnp.int32)
+    with pytest.raises(
+        ValueError, match=r"metric of a whole set.*fnn\.predict.*such as fnn"
+    ):
+        jax.vmap(metric)(output[None], target[None])

@@ -9,6 +9,9 @@ from fnn import checks
 from fnn.losses import targets
 from fnn.types import Array
 
+# How far below 0 rounding may take a probability, as a difference of others.
+ROUNDING = 1e-6
+
 
 def misclassification(logits: Array, labels: Array) -> Array:
     """Return 0 if the largest logit is that of the labelled class, else 1.
@@ -22,7 +25,8 @@ def misclassification(logits: Array, labels: Array) -> Array:
             largest entry counts.
 
     Returns:
-        0 or 1, (). It is NaN for a class out of range whose value can't be seen.
+        0 or 1, (). It is 1 where a logit is NaN, and NaN for a class out of range whose
+        value can't be seen.
 
     Raises:
         ValueError: If the shapes don't fit, or the class is seen to be out of range.
@@ -37,8 +41,8 @@ def misclassification(logits: Array, labels: Array) -> Array:
         z, t = targets.distribution(logits, labels, owner)
     else:
         z, t, valid = targets.one_hot(logits, labels, owner)
-    wrong = z.argmax() != t.argmax()
-    return jnp.where(valid, wrong.astype(z.dtype), jnp.nan)
+    right = (z.argmax() == t.argmax()) & ~jnp.isnan(z).any()
+    return targets.narrow(jnp.where(valid, (~right).astype(z.dtype), jnp.nan), logits)
 
 
 def hinge(output: Array, labels: Array) -> Array:
@@ -62,7 +66,7 @@ def hinge(output: Array, labels: Array) -> Array:
         Array(0.75, dtype=float32)
     """
     y, t = targets.signs(output, labels, "hinge")
-    return jnp.sum(jnp.maximum(0, 1 - t * y))
+    return targets.narrow(jnp.sum(jnp.maximum(0, 1 - t * y)), output)
 
 
 def multiclass_hinge(logits: Array, labels: Array) -> Array:
@@ -91,7 +95,9 @@ def multiclass_hinge(logits: Array, labels: Array) -> Array:
     """
     z, hot, valid = targets.one_hot(logits, labels, "multiclass_hinge")
     own = jnp.sum(jnp.where(hot, z, 0))
-    return jnp.where(valid, jnp.max(jnp.where(hot, 0, z - own + 1)), jnp.nan)
+    # Of the class itself 0, unless its logit is NaN, which is never right.
+    margins = jnp.where(hot, jnp.where(jnp.isnan(own), own, 0), z - own + 1)
+    return targets.narrow(jnp.where(valid, jnp.max(margins), jnp.nan), logits)
 
 
 def logistic(logits: Array, labels: Array) -> Array:
@@ -115,7 +121,7 @@ def logistic(logits: Array, labels: Array) -> Array:
         Array(0.6931472, dtype=float32)
     """
     z, t = targets.signs(logits, labels, "logistic")
-    return jnp.sum(_cross_entropy(t * z, 1))
+    return targets.narrow(jnp.sum(_cross_entropy(t * z, 1)), logits)
 
 
 def binary_cross_entropy(logits: Array, labels: Array) -> Array:
@@ -139,7 +145,7 @@ def binary_cross_entropy(logits: Array, labels: Array) -> Array:
         Array(0.6931472, dtype=float32)
     """
     z, t = targets.probabilities(logits, labels, "binary_cross_entropy")
-    return jnp.sum(_cross_entropy(z, t))
+    return targets.narrow(jnp.sum(_cross_entropy(z, t)), logits)
 
 
 def binary_focal(
@@ -187,7 +193,7 @@ def binary_focal(
     if alpha is not None:
         weight = jnp.asarray(alpha, z.dtype)
         ones, zeros = weight * ones, (1 - weight) * zeros
-    return -jnp.sum(ones + zeros)
+    return targets.narrow(-jnp.sum(ones + zeros), logits)
 
 
 def softmax_cross_entropy(
@@ -242,7 +248,7 @@ def softmax_cross_entropy(
     if isinstance(label_smoothing, jax.Array) or label_smoothing > 0:
         epsilon = jnp.asarray(label_smoothing, z.dtype)
         loss = (1 - epsilon) * loss + epsilon * jnp.mean(costs)
-    return loss
+    return targets.narrow(loss, logits)
 
 
 def nll(log_probabilities: Array, labels: Array) -> Array:
@@ -255,7 +261,8 @@ def nll(log_probabilities: Array, labels: Array) -> Array:
         labels: The class, an integer of shape (), or the distribution t, (classes,).
 
     Returns:
-        The loss, (). It is NaN for a class out of range whose value can't be seen.
+        The loss, (). It is NaN where a log p is NaN, and for a class out of range whose
+        value can't be seen.
 
     Raises:
         ValueError: If the shapes don't fit, the class is seen to be out of range, or the
@@ -267,7 +274,8 @@ def nll(log_probabilities: Array, labels: Array) -> Array:
         Array(1.3862944, dtype=float32)
     """
     log_p, expected = targets.expectation(log_probabilities, labels, "nll")
-    return expected(-log_p, 0)
+    loss = jnp.where(jnp.isnan(log_p).any(), jnp.nan, expected(-log_p, 0))
+    return targets.narrow(loss, log_probabilities)
 
 
 def kl_divergence(logits: Array, labels: Array) -> Array:
@@ -283,7 +291,8 @@ def kl_divergence(logits: Array, labels: Array) -> Array:
         labels: The distribution t, (classes,).
 
     Returns:
-        The divergence, ().
+        The divergence, (). A label from -1e-6 to 0 counts as 0, which rounding may have
+        made less than 0; for one below it is NaN.
 
     Raises:
         ValueError: If the shapes don't fit, or the distribution is seen not to be one.
@@ -294,8 +303,10 @@ def kl_divergence(logits: Array, labels: Array) -> Array:
         0.1308
     """
     z, t = targets.distribution(logits, labels, "kl_divergence")
+    t = jnp.where((t < 0) & (t >= -ROUNDING), 0, t)
     log_t = jnp.log(jnp.where(t == 0, 1, t))  # 0 log 0 = 0
-    return jnp.sum(t * log_t) + targets.mean_under(t, -log_softmax(z))
+    divergence = jnp.sum(t * log_t) + targets.mean_under(t, -log_softmax(z))
+    return targets.narrow(divergence, logits)
 
 
 def _cross_entropy(z: Array, t: Array | float) -> Array:

@@ -1,6 +1,7 @@
 """Losses for numbers: an output and a target of one shape."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ def squared_error(output: Array, target: Array) -> Array:
         Array(5., dtype=float32)
     """
     y, t = targets.pair(output, target, "squared_error")
-    return jnp.sum(jnp.square(y - t))
+    return targets.narrow(jnp.sum(jnp.square(y - t)), output)
 
 
 def half_squared_error(output: Array, target: Array) -> Array:
@@ -54,7 +55,8 @@ def half_squared_error(output: Array, target: Array) -> Array:
         Array(2.5, dtype=float32)
     """
     y, t = targets.pair(output, target, "half_squared_error")
-    return jnp.sum(jnp.square(y - t)) / 2
+    d = y - t  # halved first, as the square might overflow where its half does not
+    return targets.narrow(jnp.sum(d * (d / 2)), output)
 
 
 def mean_squared_error(output: Array, target: Array) -> Array:
@@ -76,7 +78,8 @@ def mean_squared_error(output: Array, target: Array) -> Array:
         Array(2.5, dtype=float32)
     """
     y, t = targets.pair(output, target, "mean_squared_error")
-    return jnp.mean(jnp.square(y - t))
+    d = y - t  # divided first, as the sum might overflow where the mean does not
+    return targets.narrow(jnp.sum(d * (d / max(d.size, 1))), output)
 
 
 def absolute_error(output: Array, target: Array) -> Array:
@@ -98,7 +101,7 @@ def absolute_error(output: Array, target: Array) -> Array:
         Array(3., dtype=float32)
     """
     y, t = targets.pair(output, target, "absolute_error")
-    return jnp.sum(jnp.abs(y - t))
+    return targets.narrow(jnp.sum(jnp.abs(y - t)), output)
 
 
 def mean_absolute_error(output: Array, target: Array) -> Array:
@@ -120,7 +123,7 @@ def mean_absolute_error(output: Array, target: Array) -> Array:
         Array(1.5, dtype=float32)
     """
     y, t = targets.pair(output, target, "mean_absolute_error")
-    return jnp.mean(jnp.abs(y - t))
+    return targets.narrow(jnp.sum(jnp.abs(y - t) / max(y.size, 1)), output)
 
 
 def huber(output: Array, target: Array, delta: float | Array = 1.0) -> Array:
@@ -148,7 +151,7 @@ def huber(output: Array, target: Array, delta: float | Array = 1.0) -> Array:
     y, t = targets.pair(output, target, "huber")
     d, bound = y - t, jnp.asarray(delta, y.dtype)
     c = jnp.clip(d, -bound, bound)
-    return jnp.sum(c * (d - c / 2))
+    return targets.narrow(jnp.sum(c * (d - c / 2)), output)
 
 
 def log_cosh(output: Array, target: Array) -> Array:
@@ -178,7 +181,7 @@ def log_cosh(output: Array, target: Array) -> Array:
     small, large = jnp.where(near, d, 0), jnp.abs(d)
     inner = jnp.log1p(2 * jnp.square(jnp.sinh(small / 2)))
     outer = large + jnp.log1p(jnp.exp(-2 * large)) - math.log(2)
-    return jnp.sum(jnp.where(near, inner, outer))
+    return targets.narrow(jnp.sum(jnp.where(near, inner, outer)), output)
 
 
 def quantile(output: Array, target: Array, level: float | Array) -> Array:
@@ -207,7 +210,7 @@ def quantile(output: Array, target: Array, level: float | Array) -> Array:
     checks.between("level", level, 0, 1)
     y, t = targets.pair(output, target, "quantile")
     q, d = jnp.asarray(level, y.dtype), t - y
-    return jnp.sum(jnp.maximum(q * d, (q - 1) * d))
+    return targets.narrow(jnp.sum(jnp.maximum(q * d, (q - 1) * d)), output)
 
 
 def gaussian_nll(output: tuple[Array, Array] | Array, target: Array) -> Array:
@@ -240,7 +243,12 @@ def gaussian_nll(output: tuple[Array, Array] | Array, target: Array) -> Array:
         )
     mean, t = targets.pair(output[0], target, "gaussian_nll")
     s, _ = targets.pair(output[1], target, "gaussian_nll")
-    return jnp.sum(s + jnp.square(t - mean) * jnp.exp(-s) + math.log(2 * math.pi)) / 2
+    # u = (t - μ) exp(-s/2), in two steps: exp(-s) may overflow where the product does not,
+    # above all where the mean is right. Beyond the bound u² is ∞ for any t other than μ.
+    root = jnp.exp(jnp.minimum(-s / 4, 0.95 * math.log(jnp.finfo(s.dtype).max)))
+    u = (t - mean) * root * root
+    terms = s / 2 + u * (u / 2) + math.log(2 * math.pi) / 2
+    return targets.narrow(jnp.sum(terms), output[0])
 
 
 def poisson_nll(output: Array, target: Array) -> Array:
@@ -266,7 +274,7 @@ def poisson_nll(output: Array, target: Array) -> Array:
     """
     checks.values_between(target, 0, float("inf"), "targets of poisson_nll")
     z, t = targets.pair(output, target, "poisson_nll")
-    return jnp.sum(jnp.exp(z) - t * z + jax.scipy.special.gammaln(t + 1))
+    return targets.narrow(jnp.sum(_poisson(z, t)), output)
 
 
 def cosine_distance(output: Array, target: Array) -> Array:
@@ -288,7 +296,51 @@ def cosine_distance(output: Array, target: Array) -> Array:
         Array(1., dtype=float32)
     """
     y, t = targets.pair(output, target, "cosine_distance")
-    return 1 - jnp.sum(_unit(y) * _unit(t))
+    return targets.narrow(1 - jnp.sum(_unit(y) * _unit(t)), output)
+
+
+@jax.custom_jvp
+def _poisson(z: Array, t: Array) -> Array:
+    """Return exp(z) - t z + log t!, which for large t cancels to a millionth of its terms.
+
+    There it is t (d - log(1 + d)) + (log t! - t log t + t), with d = exp(z) / t - 1.
+    """
+    few = t < 16
+    small, large = jnp.where(few, t, 1), jnp.where(few, 16, t)
+    product = jnp.where(small == 0, 0, small * z)  # also of z = -∞, the rate 0
+    direct = jnp.exp(z) - product + jax.scipy.special.gammaln(small + 1)
+    d = (jnp.exp(z) - large) / large
+    far = d - (z - jnp.log(large))
+    excess = large * jnp.where(jnp.abs(d) < 0.5, _less_log1p(d), far)
+    # Stirling's series of log t!, whose next term is below 1e-14.
+    r = 1 / large
+    series = r * (1 / 12 - r * r * (1 / 360 - r * r * (1 / 1260 - r * r / 1680)))
+    return jnp.where(few, direct, excess + jnp.log(2 * math.pi * large) / 2 + series)
+
+
+def _poisson_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> Any:
+    (z, t), (dz, dt) = primals, tangents
+    slope = jnp.zeros_like(z)
+    if not isinstance(dz, jax.custom_derivatives.SymbolicZero):
+        slope += (jnp.exp(z) - t) * dz
+    if not isinstance(dt, jax.custom_derivatives.SymbolicZero):  # counts are rarely learned
+        slope += (jax.scipy.special.digamma(t + 1) - z) * dt
+    return _poisson(z, t), slope
+
+
+_poisson.defjvp(_poisson_jvp, symbolic_zeros=True)
+
+
+def _less_log1p(d: Array) -> Array:
+    """Return d - log(1 + d) for |d| < ½, without cancellation.
+
+    With r = d / (2 + d), log(1 + d) = 2 (r + r³/3 + r⁵/5 + ...) and d - 2r = r d.
+    """
+    r = d / (2 + d)
+    square, tail = r * r, jnp.zeros_like(r)
+    for k in range(33, 1, -2):  # r² < 1/9, and (1/9)¹⁷ is below float64's precision
+        tail = square * (1 / k + tail)
+    return r * (d - 2 * tail)
 
 
 def _unit(x: Array) -> Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.types import Array
+from fnn.types import Array, as_dtype, wide
 
 Expectation: TypeAlias = Callable[[Array, Array | float], Array]
 
@@ -17,19 +17,29 @@ SLACK = 1e-2
 
 
 def pair(output: Any, target: Any, owner: str) -> tuple[Array, Array]:
-    """Return both as arrays of the output's dtype and shape, which must agree."""
-    dtype = checks.floating(owner, output)
-    output, target = jnp.asarray(output, dtype), jnp.asarray(target)
+    """Return both as arrays of the output's shape, which must agree, in a wide dtype."""
+    dtype = wide(checks.floating(owner, output))
+    given, output, target = output, jnp.asarray(output, dtype), jnp.asarray(target)
     if target.shape != output.shape and not target.size == output.size == 1:
         raise ValueError(
             f"{owner} takes an output and a target of one shape; got "
-            f"{checks.describe(output)} and {checks.describe(target)}"
+            f"{checks.describe(given)} and {checks.describe(target)}"
         )
     return output, target.astype(dtype).reshape(output.shape)
 
 
+def narrow(loss: Array, output: Any) -> Array:
+    """Return the loss in the dtype of the output."""
+    return as_dtype(loss, jax.dtypes.canonicalize_dtype(output.dtype))
+
+
 def signs(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
     """Return both as `pair` does, the labels being -1 or 1; another one is NaN."""
+    if checks.dtype_of(labels).kind == "b":
+        raise TypeError(
+            f"labels of {owner} must be -1 or 1, got booleans; give "
+            f"2 * labels.astype('int32') - 1, or use fnn.losses.binary_cross_entropy"
+        )
     if not isinstance(labels, jax.core.Tracer):
         seen = np.asarray(labels)
         if not np.isin(seen, (-1, 1)).all():
@@ -66,10 +76,11 @@ def one_hot(logits: Any, labels: Any, owner: str) -> tuple[Array, Array, Array]:
             f"{owner} takes an integer class of shape (); got "
             f"{checks.describe(jnp.asarray(labels))}"
         )
+    _check_not_bool(labels, owner)
     classes = logits.shape[0]
     labels, valid = checks.classes_of(labels, classes, f"labels for {classes} logits")
     hot = jnp.arange(classes, dtype=jnp.int32) == labels
-    return jnp.asarray(logits, dtype), hot, valid
+    return jnp.asarray(logits, wide(dtype)), hot, valid
 
 
 def distribution(logits: Any, labels: Any, owner: str) -> tuple[Array, Array]:
@@ -100,6 +111,7 @@ def expectation(logits: Any, labels: Any, owner: str) -> tuple[Array, Expectatio
     if np.ndim(labels) > 0:
         logits, t = distribution(logits, labels, owner)
         return logits, lambda costs, offset: mean_under(t, costs + offset)
+    _check_not_bool(labels, owner)
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         raise TypeError(
             f"{owner} takes an integer class or a distribution of shape {logits.shape}; "
@@ -126,6 +138,14 @@ def check_positive(name: str, value: Any) -> None:
     checks.between(name, value, 0, float("inf"))
     if not isinstance(value, jax.Array) and value == 0:
         raise ValueError(f"{name} must be above 0, got {value!r}")
+
+
+def _check_not_bool(labels: Any, owner: str) -> None:
+    if checks.dtype_of(labels).kind == "b":
+        raise TypeError(
+            f"{owner} takes an integer class, got a boolean; give labels.astype('int32'), "
+            f"or, of one logit for two classes, use fnn.losses.binary_cross_entropy"
+        )
 
 
 def _check_vector(logits: Any, labels: Any, owner: str) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.types import Array
@@ -17,8 +18,8 @@ def accuracy(logits: Array, labels: Array) -> Array:
             largest entry counts.
 
     Returns:
-        0 or 1, of the logits' dtype, (). It is NaN for a class out of range whose value
-        can't be seen.
+        0 or 1, of the logits' dtype, (). It is 0 where a logit is NaN; NaN for a class
+        out of range whose value can't be seen, and for a distribution that holds NaN.
 
     Raises:
         ValueError: If the shapes don't fit, or the class is seen to be out of range.
@@ -29,7 +30,7 @@ def accuracy(logits: Array, labels: Array) -> Array:
         Array(1., dtype=float32)
     """
     label, valid = _label(logits, labels, "accuracy")
-    right = logits.argmax().astype(jnp.int32) == label
+    right = (logits.argmax().astype(jnp.int32) == label) & ~jnp.isnan(logits).any()
     return jnp.where(valid, right.astype(logits.dtype), jnp.nan)
 
 
@@ -46,8 +47,8 @@ def top_k_accuracy(logits: Array, labels: Array, k: int) -> Array:
         k: From 1 to the number of classes.
 
     Returns:
-        0 or 1, of the logits' dtype, (). It is NaN for a class out of range whose value
-        can't be seen.
+        0 or 1, of the logits' dtype, (). It is 0 where a logit is NaN; NaN for a class
+        out of range whose value can't be seen, and for a distribution that holds NaN.
 
     Raises:
         ValueError: If the shapes don't fit, or k or the class is seen to be out of range.
@@ -63,9 +64,8 @@ def top_k_accuracy(logits: Array, labels: Array, k: int) -> Array:
         raise ValueError(f"k must be at most the number of logits, {logits.size}, got {k}")
     classes = jnp.arange(logits.size, dtype=jnp.int32)
     own = jnp.max(jnp.where(classes == label, logits, -jnp.inf))
-    # Said so that a NaN is never among the largest.
-    ahead = ~(logits <= own) | ((logits == own) & (classes < label))
-    right = ahead.sum(dtype=jnp.int32) < k
+    ahead = (logits > own) | ((logits == own) & (classes < label))
+    right = (ahead.sum(dtype=jnp.int32) < k) & ~jnp.isnan(logits).any()
     return jnp.where(valid, right.astype(logits.dtype), jnp.nan)
 
 
@@ -77,10 +77,11 @@ def binary_accuracy(logits: Array, labels: Array) -> Array:
 
     Args:
         logits: Any shape.
-        labels: As many elements as `logits`, floating-point or integer.
+        labels: As many elements as `logits`, floating-point, integer or boolean.
 
     Returns:
-        From 0 to 1, of the logits' dtype, ().
+        From 0 to 1, of the logits' dtype, (). A logit that is NaN is wrong; it is NaN
+        where a label is NaN.
 
     Raises:
         ValueError: If the sizes differ.
@@ -96,19 +97,20 @@ def binary_accuracy(logits: Array, labels: Array) -> Array:
             f"binary_accuracy takes as many labels as logits; got "
             f"{checks.describe(logits)} and {checks.describe(labels)}"
         )
-    right = (logits > 0).ravel() == (labels.astype(dtype) > 0.5).ravel()
-    return jnp.mean(right.astype(dtype))
+    logits, labels = jnp.ravel(logits), labels.astype(dtype).ravel()
+    right = ((logits > 0) == (labels > 0.5)) & ~jnp.isnan(logits)
+    return jnp.mean(jnp.where(jnp.isnan(labels), jnp.nan, right.astype(dtype)))
 
 
 def _label(logits: Array, labels: Any, owner: str) -> tuple[Array, Array]:
     """Return the class, (), and whether it is one of the logits'."""
     checks.floating(owner, logits)
-    array = jnp.asarray(labels)
-    if logits.ndim != 1 or array.shape not in ((), logits.shape):
+    if logits.ndim != 1 or np.shape(labels) not in ((), logits.shape):
         raise ValueError(
             f"{owner} takes the logits of one example, (classes,), and one label; got "
-            f"{checks.describe(logits)} and {checks.describe(array)}"
+            f"{checks.describe(logits)} and {checks.describe(jnp.asarray(labels))}"
         )
-    if array.ndim == 1:
-        return array.argmax().astype(jnp.int32), jnp.bool_(True)
+    if np.ndim(labels) == 1:
+        array = jnp.asarray(labels)
+        return array.argmax().astype(jnp.int32), ~jnp.isnan(array).any()
     return checks.classes_of(labels, logits.size, f"labels for {logits.size} logits")

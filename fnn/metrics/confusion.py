@@ -3,23 +3,27 @@
 from typing import Literal, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
+from fnn.metrics.sets import of_a_set
 from fnn.types import Array
 
 Average: TypeAlias = Literal["macro", "micro"] | None
 
 
-def confusion_matrix(predictions: Array, labels: Array, classes: int) -> Array:
+def confusion_matrix(
+    predictions: Array, labels: Array, classes: int | None = None
+) -> Array:
     """Count Cᵢⱼ, the examples of class i that were taken for class j.
 
     Matrices of batches add up to that of the whole.
 
     Args:
         predictions: The predicted classes, integers, (examples,): of a batch of logits,
-            `logits.argmax(axis=-1)`.
+            `logits.argmax(axis=-1)`, which makes a class of logits that hold NaN, too.
         labels: The true classes, integers, (examples,).
-        classes: Their number.
+        classes: Their number, which has to be given.
 
     Returns:
         C, int32, (classes, classes), with a row for each true class and a column for each
@@ -36,6 +40,7 @@ def confusion_matrix(predictions: Array, labels: Array, classes: int) -> Array:
         Array([[1, 1],
                [0, 2]], dtype=int32)
     """
+    _check_set("confusion_matrix", predictions, labels)
     classes = checks.positive_integer("classes", classes)
     what = f"of confusion_matrix for {classes} classes"
     columns, known = checks.classes_of(predictions, classes, f"predictions {what}")
@@ -52,14 +57,14 @@ def confusion_matrix(predictions: Array, labels: Array, classes: int) -> Array:
 
 
 def precision(
-    predictions: Array, labels: Array, classes: int, average: Average = None
+    predictions: Array, labels: Array, classes: int | None = None, average: Average = None
 ) -> Array:
     """Return the share of the examples taken for class k that are of it, Cₖₖ / Σᵢ Cᵢₖ.
 
     Args:
         predictions: The predicted classes, integers, (examples,).
         labels: The true classes, integers, (examples,).
-        classes: Their number.
+        classes: Their number, which has to be given.
         average: `None` for a number per class; `"macro"` for the mean of these over all
             classes; `"micro"` for the quotient of the sums over the classes, which here
             is the accuracy.
@@ -78,20 +83,21 @@ def precision(
         >>> precision(predictions, labels, 2, "macro")
         Array(0.6666667, dtype=float32)
     """
+    _check_set("precision", predictions, labels)
     checks.one_of("average", average, (None, "macro", "micro"))
     counts = confusion_matrix(predictions, labels, classes)
     return _quotient(counts.diagonal(), counts.sum(0), average)
 
 
 def recall(
-    predictions: Array, labels: Array, classes: int, average: Average = None
+    predictions: Array, labels: Array, classes: int | None = None, average: Average = None
 ) -> Array:
     """Return the share of the examples of class k that were taken for it, Cₖₖ / Σⱼ Cₖⱼ.
 
     Args:
         predictions: The predicted classes, integers, (examples,).
         labels: The true classes, integers, (examples,).
-        classes: Their number.
+        classes: Their number, which has to be given.
         average: `None` for a number per class; `"macro"` for the mean of these over all
             classes; `"micro"` for the quotient of the sums over the classes, which here
             is the accuracy.
@@ -110,18 +116,21 @@ def recall(
         >>> recall(predictions, labels, 2)
         Array([0.5, 1. ], dtype=float32)
     """
+    _check_set("recall", predictions, labels)
     checks.one_of("average", average, (None, "macro", "micro"))
     counts = confusion_matrix(predictions, labels, classes)
     return _quotient(counts.diagonal(), counts.sum(1), average)
 
 
-def f1(predictions: Array, labels: Array, classes: int, average: Average = None) -> Array:
+def f1(
+    predictions: Array, labels: Array, classes: int | None = None, average: Average = None
+) -> Array:
     """Return the harmonic mean of precision and recall, 2 Cₖₖ / (Σᵢ Cᵢₖ + Σⱼ Cₖⱼ).
 
     Args:
         predictions: The predicted classes, integers, (examples,).
         labels: The true classes, integers, (examples,).
-        classes: Their number.
+        classes: Their number, which has to be given.
         average: `None` for a number per class; `"macro"` for the mean of these over all
             classes; `"micro"` for the quotient of the sums over the classes, which here
             is the accuracy.
@@ -140,9 +149,15 @@ def f1(predictions: Array, labels: Array, classes: int, average: Average = None)
         >>> f1(predictions, labels, 2)
         Array([0.6666667, 0.8      ], dtype=float32)
     """
+    _check_set("f1", predictions, labels)
     checks.one_of("average", average, (None, "macro", "micro"))
     counts = confusion_matrix(predictions, labels, classes)
     return _quotient(2 * counts.diagonal(), counts.sum(0) + counts.sum(1), average)
+
+
+def _check_set(name: str, predictions: Array, labels: Array) -> None:
+    if np.ndim(labels) == 0:
+        raise of_a_set(name, predictions, labels, "fnn.metrics.accuracy")
 
 
 def _quotient(parts: Array, wholes: Array, average: Average) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.metrics.sets import of_a_set
 from fnn.types import Array, wide
 
 # How far from 1 the sum of an example's probabilities may be, in bfloat16.
@@ -25,7 +26,7 @@ def roc_auc(scores: Array, labels: Array) -> Array:
     Args:
         scores: s, (examples,): logits or probabilities of class 1; only their order
             counts.
-        labels: 0 or 1, (examples,).
+        labels: 0 or 1, integers or booleans, (examples,).
 
     Returns:
         From 0 to 1, (), in float32 at least. It is NaN where there are no examples of one
@@ -34,13 +35,18 @@ def roc_auc(scores: Array, labels: Array) -> Array:
 
     Raises:
         ValueError: If the shapes are others, or a label is seen to be neither 0 nor 1.
-        TypeError: If the scores are not floating-point, or the labels not integers.
+        TypeError: If the scores are not floating-point, or the labels neither integers
+            nor booleans.
 
     Example:
         >>> roc_auc(jax.numpy.array([0.1, 0.4, 0.35, 0.8]), jax.numpy.array([0, 0, 1, 1]))
         Array(0.75, dtype=float32)
     """
     dtype = wide(checks.floating("roc_auc", scores))
+    if np.ndim(labels) == 0 or np.shape(labels) == np.shape(scores) == (1,):
+        raise of_a_set("roc_auc", scores, labels, "fnn.metrics.binary_accuracy")
+    if checks.dtype_of(labels).kind == "b":
+        labels = jnp.asarray(labels).astype(jnp.int32)
     labels, valid = checks.classes_of(labels, 2, "labels of roc_auc")
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(
@@ -74,7 +80,7 @@ def r2(predictions: Array, targets: Array) -> Array:
         is NaN where the targets of a component are all the same.
 
     Raises:
-        ValueError: If the shapes differ, or there are no examples.
+        ValueError: If the shapes differ, or there are less than two examples.
         TypeError: If the predictions are not floating-point.
 
     Example:
@@ -83,14 +89,25 @@ def r2(predictions: Array, targets: Array) -> Array:
     """
     dtype = wide(checks.floating("r2", predictions))
     y, t = jnp.asarray(predictions, dtype), jnp.asarray(targets).astype(dtype)
-    if not y.ndim or not t.ndim or y.size == 0 or _columns(y) != _columns(t):
+    if not y.ndim or not t.ndim:
+        raise of_a_set("r2", y, t, "fnn.losses.squared_error")
+    if y.size == 0 or _columns(y) != _columns(t):
         raise ValueError(
             f"r2 takes predictions and targets of one shape, (examples, ...), got "
             f"{checks.describe(y)} and {checks.describe(t)}"
         )
     y, t = y.reshape(_columns(y)), t.reshape(_columns(t))
-    unexplained = jnp.sum(jnp.square(t - y), axis=0)
-    total = jnp.sum(jnp.square(t - t.mean(axis=0, keepdims=True)), axis=0)
+    if len(t) == 1:
+        raise of_a_set("r2", y, t, "fnn.losses.squared_error")
+    # R² does not depend on the scale, without which squares may overflow or vanish.
+    scale = jnp.max(jnp.abs(t), axis=0, keepdims=True)
+    scale = jnp.where(scale > 0, scale, 1)
+    y, t = y / scale, t / scale
+    spread = t - t.mean(axis=0, keepdims=True)
+    scale = jnp.max(jnp.abs(spread), axis=0, keepdims=True)
+    scale = jnp.where(scale > 0, scale, 1)
+    unexplained = jnp.sum(jnp.square((t - y) / scale), axis=0)
+    total = jnp.sum(jnp.square(spread / scale), axis=0)
     # By the extremes, because the mean of equal numbers may differ from them.
     constant = t.max(axis=0) == t.min(axis=0)
     return jnp.mean(1 - unexplained / jnp.where(constant, jnp.nan, total))
@@ -128,6 +145,10 @@ def expected_calibration_error(
     """
     dtype = wide(checks.floating("expected_calibration_error", probabilities))
     bins = checks.positive_integer("bins", bins)
+    if np.ndim(labels) == 0:
+        raise of_a_set(
+            "expected_calibration_error", probabilities, labels, "fnn.metrics.accuracy"
+        )
     if probabilities.ndim != 2 or np.shape(labels) != probabilities.shape[:1]:
         raise ValueError(
             f"expected_calibration_error takes probabilities, (examples, classes), and "
@@ -142,8 +163,9 @@ def expected_calibration_error(
     probabilities = jnp.asarray(probabilities, dtype)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1).astype(jnp.int32) == labels
-    index = jnp.ceil(confidence * bins).astype(jnp.int32) - 1
-    index = jnp.clip(index, 0, bins - 1)
+    # By comparisons with the bounds: 0.07 · 100 is above 7, and 0.07 is not above 7 / 100.
+    bounds = jnp.asarray(np.arange(1, bins) / bins, dtype)
+    index = jnp.searchsorted(bounds, confidence, side="left")
     # |B| (accuracy - confidence) is a sum over the bin, so that no empty one divides.
     gaps = jnp.zeros(bins, dtype).at[index].add(right.astype(dtype) - confidence)
     error = jnp.sum(jnp.abs(gaps)) / examples
