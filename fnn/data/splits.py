@@ -151,9 +151,10 @@ def _counts(sizes: tuple[float, ...], examples: int) -> NDArray:
                 f"sizes must sum to the number of examples, {examples}, got {sizes}"
             )
     else:
-        if abs(sum(sizes) - 1) > 1e-6:
+        if not abs(sum(sizes) - 1) <= 1e-6:
             raise ValueError(f"sizes must sum to 1, got {sizes}")
         bounds = np.round(np.cumsum(sizes) * examples).astype(int)
+        bounds[-1] = examples  # though the sizes sum to 1 only nearly
         counts = np.diff(bounds, prepend=0)
     if (counts < 1).any():
         raise ValueError(

@@ -15,6 +15,7 @@ from fnn.diagnostics.tables import number, rich_table
 from fnn.layers.base import Layer
 from fnn.per_example.report import table
 from fnn.platforms import compiled
+from fnn.schedules.base import as_float, done, left, reached
 from fnn.training.inputs import on_device
 from fnn.training.loop import Dataset, choose_loop, host_loop, take_batch
 from fnn.training.objective import Metric, supervised
@@ -167,8 +168,11 @@ class _Growth(Value):
     steps: int
 
     def __call__(self, step: Array) -> Array:
-        share = step.astype(jnp.result_type(float)) / max(self.steps - 1, 1)
-        return self.low * (self.high / self.low) ** share
+        last = max(self.steps - 1, 1)
+        share, rest = done(step, last), left(step, last)
+        # As a product of powers, because high / low may overflow.
+        rate = as_float(self.low) ** rest * as_float(self.high) ** share
+        return jnp.where(reached(step, last) & (self.steps > 1), self.high, rate)
 
 
 class _Carry(NamedTuple):

@@ -45,6 +45,10 @@ class _Range(Distribution):
         if not -math.inf < self.low < self.high < math.inf:
             raise ValueError(f"low must be below high, got {self.low!r} and {self.high!r}")
 
+    def _bounded(self, value: float, u: float) -> float:
+        """Return the value, which by rounding may miss the upper end, or lie beyond it."""
+        return float(self.high if u == 1 else min(value, self.high))
+
 
 class Uniform(_Range):
     """Draw numbers from low to high, all of them equally likely.
@@ -62,7 +66,7 @@ class Uniform(_Range):
     """
 
     def quantile(self, u: float) -> float:
-        return float(self.low + u * (self.high - self.low))
+        return self._bounded(self.low + u * (self.high - self.low), u)
 
 
 class LogUniform(_Range):
@@ -88,7 +92,7 @@ class LogUniform(_Range):
             raise ValueError(f"low must be above 0 for a logarithm, got {self.low!r}")
 
     def quantile(self, u: float) -> float:
-        return float(self.low * (self.high / self.low) ** u)
+        return self._bounded(self.low * (self.high / self.low) ** u, u)
 
 
 class Integers(Distribution):
