@@ -270,3 +270,52 @@ def test_one_hot_of_one_label_and_of_none():
 def test_one_hot_refuses(labels, classes, error, message):
     with pytest.raises(error, match=message):
         one_hot(labels, classes)
+
+
+# Precision
+
+
+@kinds
+def test_what_is_fitted_on_float64_is_subtracted_in_float64(kind):
+    """float32 knows numbers about 1.6e9 to the nearest 128."""
+    x = 1.6e9 + 10 * np.random.default_rng(3).normal(size=(1000, 2))
+    value = kind.fit(x)
+    np.testing.assert_allclose(value(x), FITTED[kind](x, 0), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(value.inverse(value(x)), x, rtol=1e-15)
+    assert value(x).dtype == np.float64
+    assert value(jnp.asarray(x, "float32")).dtype == jnp.float32
+    assert eval(repr(value), {"fnn": fnn, "jax": jax}) == value
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("dtype", "large"),
+    [("float16", 6e4), ("bfloat16", 3e38), ("float32", 3e38), ("float64", 1.7e308)],
+)
+def test_neither_ranges_nor_squares_overflow(kind, dtype, large):
+    x = np.array([-large, large, large], dtype)[:, None]
+    if kind is Center:  # the result itself is too large where a mean is not 0
+        x = x[:2]
+    value = kind.fit(x)
+    mean = np.float64(0 if kind is Center else large / 3)
+    std = large * (np.sqrt(8) / 3)
+    expected = {
+        Standardize: (x.astype(np.float64) / std - mean / std),
+        Center: x.astype(np.float64),
+        MinMax: np.array([[0.0], [1.0], [1.0]]),
+    }[kind]
+    tolerance = 8 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(np.float64(value(x)), expected, rtol=tolerance)
+    np.testing.assert_allclose(
+        np.float64(value.inverse(value(x))), np.float64(x), rtol=tolerance
+    )
+    if dtype != "float64":
+        mapped = np.float64(jax.jit(value)(jnp.asarray(x)))
+        np.testing.assert_allclose(mapped, expected, rtol=tolerance)
+
+
+def test_tiny_deviations_do_not_vanish():
+    """Their squares are below the smallest float64."""
+    x = np.array([[1e-200], [3e-200]])
+    np.testing.assert_allclose(Standardize.fit(x)(x), [[-1], [1]], rtol=1e-12)

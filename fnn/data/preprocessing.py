@@ -1,24 +1,37 @@
 """Preprocessing as values: what is measured is measured on training data only.
 
 Each is called on a stack of examples or on a single one, NumPy or JAX, and keeps the
-dtype, so it can stand in a `Sequential` as it is.
+dtype, so it can stand in a `Sequential` as it is. What was fitted on float64 is float64 and
+is subtracted from float64 before any rounding to float32.
 """
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike
 
 from fnn import checks
-from fnn.types import Array, NDArray, wide
-from fnn.values import Value
+from fnn.types import Array, NDArray, as_dtype, wide
+from fnn.values import Value, show
 
 Numbers = TypeVar("Numbers", NDArray, Array)
 
 
-class Standardize(Value):
+class _Fitted(Value):
+    """Base of what holds statistics; prints those that JAX has no dtype for as lists."""
+
+    def _arguments(self) -> Iterator[str]:
+        for statistic in vars(self).values():
+            if isinstance(statistic, np.ndarray):
+                known = jax.dtypes.canonicalize_dtype(statistic.dtype) == statistic.dtype
+                yield show(statistic if known else statistic.tolist())
+
+
+class Standardize(_Fitted):
     """Shift and scale to mean 0 and standard deviation 1: z = (x - mean) / std.
 
     With `axis=(0, 1, 2)` this is the per-channel normalization of images.
@@ -70,22 +83,25 @@ class Standardize(Value):
             TypeError: If x is not floating-point.
         """
         x, axis = _training_data(x, axis)
-        mean = x.mean(axis, np.float64, keepdims=True)
-        std = x.std(axis, np.float64, keepdims=True)
+        mean, std = _moments(x, axis)
         # Rounding must not make a constant in float64 seem to vary.
         varies = x.max(axis, keepdims=True) > x.min(axis, keepdims=True)
         return cls(mean.astype(x.dtype), np.where(varies, std, 0).astype(x.dtype))
 
     def __call__(self, x: Numbers) -> Numbers:
         """Return (x - mean) / std."""
-        return (x - _aligned(self, self.mean, x)) / _aligned(self, _divisor(self.std), x)
+        mean, std = (_aligned(self, statistic, x) for statistic in (self.mean, self.std))
+        scale = _scale(mean, std)
+        return _shifted(x, mean, std * scale, scale)
 
     def inverse(self, z: Numbers) -> Numbers:
         """Return x from z: z std + mean."""
-        return z * _aligned(self, _divisor(self.std), z) + _aligned(self, self.mean, z)
+        mean, std = (_aligned(self, statistic, z) for statistic in (self.mean, self.std))
+        scale = _scale(mean, std)
+        return _shifted_back(z, mean, std * scale, scale)
 
 
-class Center(Value):
+class Center(_Fitted):
     """Shift to mean 0: z = x - mean.
 
     With `axis=0` it subtracts the mean image, as AlexNet does; with `axis=(0, 1, 2)` the
@@ -118,18 +134,20 @@ class Center(Value):
     def fit(cls, x: ArrayLike, axis: int | tuple[int, ...] = 0) -> "Center":
         """Measure the mean over some axes; arguments as for `Standardize.fit`."""
         x, axis = _training_data(x, axis)
-        return cls(x.mean(axis, np.float64, keepdims=True).astype(x.dtype))
+        return cls(_moments(x, axis)[0].astype(x.dtype))
 
     def __call__(self, x: Numbers) -> Numbers:
         """Return x - mean."""
-        return x - _aligned(self, self.mean, x)
+        mean = _aligned(self, self.mean, x)
+        return as_dtype(as_dtype(x, mean.dtype) - mean, x.dtype)
 
     def inverse(self, z: Numbers) -> Numbers:
         """Return x from z: z + mean."""
-        return z + _aligned(self, self.mean, z)
+        mean = _aligned(self, self.mean, z)
+        return as_dtype(as_dtype(z, mean.dtype) + mean, z.dtype)
 
 
-class MinMax(Value):
+class MinMax(_Fitted):
     """Shift and scale to the range from 0 to 1: z = (x - low) / (high - low).
 
     Data that it was not fitted on may exceed the range.
@@ -167,13 +185,15 @@ class MinMax(Value):
 
     def __call__(self, x: Numbers) -> Numbers:
         """Return (x - low) / (high - low)."""
-        span = _aligned(self, _divisor(self.high - self.low), x)
-        return (x - _aligned(self, self.low, x)) / span
+        low, high = (_aligned(self, bound, x) for bound in (self.low, self.high))
+        scale = _scale(low, high)
+        return _shifted(x, low, high * scale - low * scale, scale)
 
     def inverse(self, z: Numbers) -> Numbers:
         """Return x from z: z (high - low) + low."""
-        span = _aligned(self, _divisor(self.high - self.low), z)
-        return z * span + _aligned(self, self.low, z)
+        low, high = (_aligned(self, bound, z) for bound in (self.low, self.high))
+        scale = _scale(low, high)
+        return _shifted_back(z, low, high * scale - low * scale, scale)
 
 
 class UnitLength(Value):
@@ -207,7 +227,9 @@ class UnitLength(Value):
         # Scaled by the largest element, squares neither overflow nor vanish.
         largest = abs(x).max(axis, keepdims=True)
         zero = largest == 0
-        scaled = (x / (largest + zero.astype(x.dtype))).astype(wide(x.dtype))
+        precise = wide(x.dtype)
+        largest = (largest + zero.astype(x.dtype)).astype(precise)
+        scaled = x.astype(precise) / largest
         square = (scaled * scaled).sum(axis, keepdims=True)
         return (scaled / (square + zero.astype(square.dtype)) ** 0.5).astype(x.dtype)
 
@@ -257,8 +279,47 @@ def _training_data(
     return x, axes
 
 
+def _moments(x: NDArray, axis: tuple[int, ...]) -> tuple[NDArray, NDArray]:
+    """Return mean and deviation, float64; their squares neither overflow nor vanish.
+
+    They are measured on x scaled by a power of two, which rounds nothing.
+    """
+    scaled = x.astype(np.float64)
+    _, exponent = np.frexp(abs(scaled).max(axis, keepdims=True))
+    scaled = np.ldexp(scaled, -exponent)
+    mean = scaled.mean(axis, keepdims=True)
+    scaled -= mean
+    std = np.sqrt(np.mean(np.square(scaled, out=scaled), axis, keepdims=True))
+    return np.ldexp(mean, exponent), np.ldexp(std, exponent)
+
+
+def _scale(*statistics: NDArray) -> float:
+    """Return 1/16 where differences, or the reciprocals, of such numbers leave the range."""
+    limits = jnp.finfo(statistics[0].dtype)
+    large = float(limits.max) * float(limits.eps)
+    return (
+        1 / 16 if any((abs(statistic) > large).any() for statistic in statistics) else 1.0
+    )
+
+
+def _shifted(x: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
+    """Return (scale x - scale origin) / length in the dtype of x, by way of a wide dtype."""
+    wide_x = as_dtype(x, origin.dtype)
+    if scale != 1:
+        wide_x, origin = wide_x * scale, origin * scale
+    return as_dtype((wide_x - origin) / _divisor(length, scale), x.dtype)
+
+
+def _shifted_back(z: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
+    """Return (length z + scale origin) / scale in the dtype of z: x from what is shifted."""
+    wide_z = as_dtype(z, origin.dtype) * _divisor(length, scale)
+    if scale != 1:
+        return as_dtype((wide_z + origin * scale) / scale, z.dtype)
+    return as_dtype(wide_z + origin, z.dtype)
+
+
 def _aligned(owner: Value, statistic: NDArray, x: Any) -> NDArray:
-    """Return a statistic with the dtype of x, such that it broadcasts to x's shape."""
+    """Return a statistic in the wide dtype of x, such that it broadcasts to x's shape."""
     name = type(owner).__name__
     checks.floating(name, x)
     one_example = statistic.ndim == x.ndim + 1 and len(statistic) == 1
@@ -270,14 +331,17 @@ def _aligned(owner: Value, statistic: NDArray, x: Any) -> NDArray:
             f"fit x {checks.describe(x)}"
         )
     leading = tuple(range(x.ndim - fitted.ndim))
-    return np.expand_dims(fitted, leading).astype(x.dtype)
+    # First in the dtype of x, so that what bounds x in its dtype is a bound exactly.
+    return np.expand_dims(fitted, leading).astype(x.dtype).astype(wide(x.dtype))
 
 
-def _divisor(scale: NDArray) -> NDArray:
-    return np.where(scale == 0, np.ones_like(scale), scale)
+def _divisor(length: NDArray, otherwise: float) -> NDArray:
+    return np.where(length == 0, np.full_like(length, otherwise), length)
 
 
 def _as_numpy(array: Any) -> NDArray:
-    """Return an array of the dtype that JAX would give it."""
+    """Return an array of the dtype that JAX would give it, but of float64 that itself."""
     array = np.asarray(array)
+    if array.dtype == np.float64:
+        return array
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
