@@ -294,7 +294,7 @@ def _moments(x: NDArray, axis: tuple[int, ...]) -> tuple[NDArray, NDArray]:
 
 
 def _scale(*statistics: NDArray) -> float:
-    """Return 1/16 where differences, or the reciprocals, of such numbers leave the range."""
+    """Return 1/16 where differences or reciprocals of such numbers leave the range."""
     limits = jnp.finfo(statistics[0].dtype)
     large = float(limits.max) * float(limits.eps)
     return (
@@ -303,7 +303,7 @@ def _scale(*statistics: NDArray) -> float:
 
 
 def _shifted(x: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
-    """Return (scale x - scale origin) / length in the dtype of x, by way of a wide dtype."""
+    """Return (scale x - scale origin) / length, computed wide, in the dtype of x."""
     wide_x = as_dtype(x, origin.dtype)
     if scale != 1:
         wide_x, origin = wide_x * scale, origin * scale
@@ -311,7 +311,7 @@ def _shifted(x: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
 
 
 def _shifted_back(z: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
-    """Return (length z + scale origin) / scale in the dtype of z: x from what is shifted."""
+    """Return (length z + scale origin) / scale, computed wide, in the dtype of z."""
     wide_z = as_dtype(z, origin.dtype) * _divisor(length, scale)
     if scale != 1:
         return as_dtype((wide_z + origin * scale) / scale, z.dtype)
