@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import chex
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -136,6 +138,22 @@ def test_orbax_keeps_the_newest_and_the_best(tmp_path):
         writer.save(15, weights, metrics={"loss": 2})
     assert checkpointer.steps() == (4, 12, 15)
     assert checkpointer.restore(weights, 4).metrics == {"loss": 1}
+
+
+def test_orbax_reads_what_repeat_stacked_under_its_old_name(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    checkpointer = OrbaxCheckpointer(tmp_path)
+
+    def saved(name):
+        stacked = {name: {"kernel": jnp.arange(3.0), "key": jax.random.key(1)}}
+        return {"params": {"repeat_0": stacked}, "opt_state": (stacked, jnp.ones(1))}
+
+    with checkpointer.open() as writer:
+        writer.save(1, saved("layer"))
+    new = saved("stack")
+    chex.assert_trees_all_equal(checkpointer.restore(new).tree, new)
+    with pytest.raises((KeyError, ValueError)):
+        checkpointer.restore({"params": {"stack": {"bias": jnp.ones(1)}}})
 
 
 def test_orbax_refuses_what_it_can_not_do(tmp_path):

@@ -19,6 +19,9 @@ from fnn.types import NDArray, PyTree
 SHOWN = 20
 """How many of the leaves that don't fit an error lists."""
 
+OLD_STACK = "layer"
+"""What `fnn.tree.STACK` was before, which says nothing of a stack."""
+
 
 class Snapshot(NamedTuple):
     """Arrays by path, and the generators of those that are the data of typed keys."""
@@ -120,7 +123,8 @@ def name_in_file(path: str, stored: Collection[str], wanted: Collection[str]) ->
     It is the leaf's path, unless only that with `layer` for `stack` is there: so the
     parameters of `fnn.Repeat` were called in files of fnn 0.1.0.
     """
-    old = "/".join("layer" if name == tree.STACK else name for name in path.split("/"))
+    names = path.split("/")
+    old = "/".join(OLD_STACK if name == tree.STACK else name for name in names)
     return old if path not in stored and old in stored and old not in wanted else path
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from fnn.checkpoint.leaves import data_of, generators_of, wrap
+from fnn.checkpoint.leaves import OLD_STACK, data_of, generators_of, name_in_file, wrap
 from fnn.checkpoint.series import Restored, Series
 from fnn.checkpoint.writer import Best, check_ranked, due
-from fnn.tree import map_with_path
+from fnn.tree import STACK, flatten, map_with_path
 from fnn.types import PyTree
 
 
@@ -85,13 +85,25 @@ class OrbaxCheckpointer(Series):
                 raise FileNotFoundError(f"{self.folder} has no checkpoint")
             specs = jax.eval_shape(data_of, template)
             placed = jax.tree.map(_place, specs, template)
-            parts = args.Composite(
-                tree=args.StandardRestore(placed), metadata=args.JsonRestore()
-            )
-            found = manager.restore(step, args=parts)
+
+            def read(placed: PyTree) -> Any:
+                parts = args.Composite(
+                    tree=args.StandardRestore(placed), metadata=args.JsonRestore()
+                )
+                return manager.restore(step, args=parts)
+
+            try:
+                found = read(placed)
+            except (KeyError, ValueError):
+                before = _with_old_names(placed)
+                if jax.tree.structure(before) == jax.tree.structure(placed):
+                    raise
+                found = read(before)
         notes, generators = found.metadata, found.metadata["generators"]
+        leaves, names = flatten(found.tree), flatten(placed)
+        names = {path: name_in_file(path, leaves, names) for path in names}
         tree = map_with_path(
-            lambda path, leaf: wrap(leaf, generators.get(path)), found.tree
+            lambda path, _: wrap(leaves[names[path]], generators.get(names[path])), placed
         )
         return Restored(tree, int(step), notes["metrics"], notes["metadata"])
 
@@ -184,6 +196,19 @@ class OrbaxWriter:
         metric = self._best[0] if self._best else ""
         value = numbers.get(metric, math.nan)
         return None if math.isnan(value) else {metric: value}
+
+
+def _with_old_names(tree: PyTree) -> PyTree:
+    """Return the tree with what `name_in_file` knows older names of under these."""
+    if isinstance(tree, dict):
+        return {
+            OLD_STACK if name == STACK else name: _with_old_names(part)
+            for name, part in tree.items()
+        }
+    if isinstance(tree, tuple | list):
+        parts = map(_with_old_names, tree)
+        return tree._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
+    return tree
 
 
 def _place(spec: Any, leaf: Any) -> Any:

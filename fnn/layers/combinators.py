@@ -51,11 +51,7 @@ class _Composite(Parts):
             names, layers = tuple(named), tuple(named.values())
         if names is not None and len(names) != len(layers):
             raise ValueError(f"{owner} got {len(names)} names for {len(layers)} layers")
-        if names is not None and tree.STACK in names:
-            raise ValueError(
-                f"{owner} can't name a layer {tree.STACK!r}: the name is reserved for the "
-                f"stacked parameters of fnn.Repeat"
-            )
+        _check_not_reserved(owner, names or ())
         for i, layer in enumerate(layers):
             as_layer(layer, f"layer {names[i] if names else i} of {owner}")
         self._set(layers=layers, names=names)
@@ -330,6 +326,14 @@ def batched(layer: LayerLike, axis_name: str = "batch") -> Batched:
         (5, 2)
     """
     return Batched(layer, axis_name)
+
+
+def _check_not_reserved(owner: str, names: tuple[str, ...]) -> None:
+    if tree.STACK in names:
+        raise ValueError(
+            f"{owner} can't name a layer {tree.STACK!r}: the name is reserved for the "
+            f"stacked parameters of fnn.Repeat"
+        )
 
 
 def _init_each(children: dict[str, Layer], key: Key, x: PyTree) -> tuple[Params, State]:
