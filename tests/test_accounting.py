@@ -121,8 +121,8 @@ def convolved(sigma, rate, steps, delta):
     removed = np.log1p(rate * np.expm1((x - 0.5) / sigma**2))
     null = np.exp(-((x / sigma) ** 2) / 2)
     found = []
-    for masses, losses in ((null * np.exp(removed), removed), (null, -removed)):
-        masses = masses / masses.sum()
+    for density, losses in ((null * np.exp(removed), removed), (null, -removed)):
+        masses = density / density.sum()
         mean = masses @ losses
         width = math.sqrt(masses @ (losses - mean) ** 2) / 64
         cells = np.rint((losses - mean) / width).astype(int)
@@ -208,7 +208,7 @@ def test_tiny_delta_goes_on_from_larger_ones():
 
 
 def truncated_densities(values, rate, size, sigma, x):
-    """Return the density of the noisy sum of a batch, of which `size` are kept at random."""
+    """Return the density of the noisy sum of a batch, `size` of which are kept."""
     weights = {}
     for drawn in itertools.product((0, 1), repeat=len(values)):
         batch = [v for v, d in zip(values, drawn, strict=True) if d]
@@ -291,7 +291,7 @@ def test_overflow_is_bounded_from_above_everywhere():
 
 def test_what_has_no_accounting_is_refused():
     plan = {"sampling_rate": 0.05, "steps": 200, "delta": 1e-14}
-    with pytest.raises(ValueError, match="size=60 of 1000 examples .* size=") as caught:
+    with pytest.raises(ValueError, match=r"size=60 of 1000 examples .* size=") as caught:
         epsilon(1.0, examples=1000, size=60, **plan)
     enough = int(str(caught.value).split("choose size=")[1].split(",")[0])
     assert 100 < enough < 150

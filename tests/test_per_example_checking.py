@@ -1,6 +1,8 @@
 """The user's own check of the per-example gradients of a loss."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from contracts.per_example import NETWORKS, draw
 
@@ -34,6 +36,19 @@ def test_check_takes_losses_with_more_to_return():
     assert per_example.check(loss, params, *batch, has_aux=True).largest < 1e-5
     with pytest.raises(ValueError, match="did you mean has_aux=True"):
         per_example.check(loss, params, *batch)
+
+
+def test_a_gradient_of_zero_is_right_up_to_rounding():
+    """A bias of the keys of attention: softmax takes it away."""
+
+    def loss(params, x):
+        keys = x @ params["kernel"] + params["bias"][None]
+        return jnp.sum(jnp.sin(jax.nn.softmax(x @ keys.T) @ x))
+
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(4, 5, 3)), jnp.float32)
+    params = {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)}
+    assert per_example.check(loss, params, x).largest < 1e-5
 
 
 def test_check_finds_what_is_wrong():

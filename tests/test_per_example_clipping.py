@@ -249,3 +249,22 @@ def test_no_example_adds_more_than_the_bound(name):
         assert (lengths <= bound * (1 + 1e-6)).all()
         limit = 1e-5 * max(lengths.sum(), 1e-30)
         np.testing.assert_allclose(flat(total), rows.sum(0), rtol=1e-5, atol=limit)
+
+
+@pytest.mark.parametrize("method", ["abadi", "normalized"])
+@pytest.mark.parametrize("clipping", ["flat", "per_leaf"])
+def test_gradients_of_any_size_keep_their_direction(method, clipping):
+    """Norms whose squares leave float32 are clipped to the bound, not to 0."""
+
+    def loss(w, x):
+        return w @ x
+
+    clip = clipped_gradient(loss, 1.0, method=method, clipping=clipping)
+    x = jnp.array([[3e20, 4e20], [3e30, 4e30]])
+    result = jax.jit(clip)(jnp.zeros(2), x)
+    np.testing.assert_allclose(result.norms, [5e20, 5e30], rtol=1e-6)
+    np.testing.assert_allclose(result.gradient, [1.2, 1.6], rtol=1e-6)
+    small = jax.jit(clip)(jnp.zeros(2), jnp.array([[3e-25, 4e-25], [0.0, 0.0]]))
+    np.testing.assert_allclose(small.norms, [5e-25, 0], rtol=1e-6)
+    expected = [0.6, 0.8] if method == "normalized" else [3e-25, 4e-25]
+    np.testing.assert_allclose(small.gradient, expected, rtol=1e-6)

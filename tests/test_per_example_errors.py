@@ -148,3 +148,25 @@ def test_explaining_computes_nothing():
     specs = jax.ShapeDtypeStruct((3, 2), "float32"), jax.ShapeDtypeStruct((4, 3), "float32")
     explanation = jax.eval_shape(per_example.gradients(loss), *specs).explain()
     assert [row.rule for row in explanation.rows] == ["|a|² |g|²"]
+
+
+def test_factored_gradients_print_in_a_few_lines():
+    def loss(params, x):
+        return jnp.sum(jnp.tanh(x @ params["kernel"]))
+
+    params = {"kernel": jnp.ones((3, 2))}
+    compute, seen = per_example.gradients(loss), []
+    jax.jit(lambda p, x: seen.append(repr(compute(p, x))) or x)(params, jnp.ones((4, 3)))
+    expected = "FactoredGradients of 4 examples\n  kernel: [3, 2], |a|² |g|²"
+    assert seen == [expected]
+    assert repr(compute(params, jnp.ones((4, 3)))) == expected
+
+
+def test_a_batched_loss_is_told_that_it_sees_one_example():
+    def loss(w, x):
+        _batch, _features = x.shape
+        return jnp.mean(x @ w)
+
+    with pytest.raises(ValueError, match="not enough values") as caught:
+        per_example.gradients(loss)(jnp.ones(3), jnp.ones((4, 3)))
+    assert "one example, (float32[3]), and not with a batch" in caught.value.__notes__[0]

@@ -12,7 +12,7 @@ from contracts.per_example import gated
 from fnn import per_example
 from fnn.per_example import norms
 
-gram = jax.jit(norms.gram)
+gram = jax.jit(lambda a, g: norms.gram(a, g).squared())
 SHAPES = [(1, 1, 3, 4), (2, 1, 3, 1), (1, 5, 4, 3), (3, 2, 1, 5), (2, 6, 3, 3)]
 
 
@@ -22,7 +22,7 @@ def test_all_ways_agree(shape, x64):
     a, g = rng.normal(size=(n, t, d)), rng.normal(size=(n, t, p))
     true = sum(((a_n.T @ g_n) ** 2).sum() for a_n, g_n in zip(a, g, strict=True))
     for name in norms.WAYS if t == 1 else ("direct", "gram"):
-        squared = jax.jit(norms.WAYS[name])(jnp.asarray(a), jnp.asarray(g))
+        squared = jax.jit(norms.WAYS[name])(jnp.asarray(a), jnp.asarray(g)).squared()
         np.testing.assert_allclose(squared, true, rtol=1e-12)
 
 
@@ -58,13 +58,18 @@ def test_no_norm_is_too_small_at_any_magnitude(way, n):
     a = np.stack([a, *[np.full_like(a, 1e38)] * (n - 1)], 1)  # the others are multiplied
     g = np.stack([g, *[np.zeros_like(g)] * (n - 1)], 1)  # by zero
     a, g = (np.float32(x[:, :, None, None] * np.array([1.0, 0.5, 0.0])) for x in (a, g))
-    squared = jax.jit(jax.vmap(getattr(norms, way)))(a, g)
+    scaled = jax.jit(jax.vmap(getattr(norms, way)))(a, g)
+    squared = scaled.squared()
     a, g = (np.where(np.abs(x) < 1.2e-38, 0, np.float64(x)) for x in (a, g))
     true = np.sum(np.sum(a**2, (2, 3)) * np.sum(g**2, (2, 3)), 1)
     inside = (true > 1e-36) & (true < 3e38)
     assert inside.sum() > 100
     np.testing.assert_allclose(squared[inside], true[inside], rtol=1e-5)
     assert (squared[true > 3.5e38] == np.inf).all()
+    found, root = np.asarray(scaled.norm()), np.sqrt(true)
+    inside = (root > 1e-36) & (root < 3e38)
+    assert inside.sum() > 200
+    np.testing.assert_allclose(found[inside], root[inside], rtol=1e-5)
 
 
 def test_gram_form_without_centring_would_fail():

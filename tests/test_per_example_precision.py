@@ -130,11 +130,15 @@ def test_factors_may_be_where_their_squares_are_out_of_range(rule, large, small)
     np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
-def test_norms_out_of_range_are_infinite_or_zero():
-    """As the docstring says: beyond about 1e19 and below about 1e-19, in float32."""
-    a = jnp.array([1e25, 1e-25, 1e18, 1e-18])[:, None, None]
-    norms = per_example.gradients(product)(jnp.zeros((1, 1)), a, jnp.ones_like(a)).norms()
-    np.testing.assert_allclose(norms, [np.inf, 0.0, 1e18, 1e-18], rtol=1e-5)
+def test_norms_are_right_in_the_whole_range():
+    """Also where their squares are not: above about 1e19 and below about 1e-19."""
+    sizes = [1e37, 3e25, 1e18, 1e-18, 2e-25, 1e-36]
+    a = jnp.array(sizes)[:, None, None]
+    compute = jax.jit(per_example.gradients(product))
+    g = compute(jnp.zeros((1, 1)), a, jnp.ones_like(a))
+    np.testing.assert_allclose(g.norms(), sizes, rtol=1e-5)
+    inside = [np.inf, np.inf, 1e36, 1e-36, 0, 0]
+    np.testing.assert_allclose(g.squared_norms(), inside, rtol=1e-5)
 
 
 def test_cross_term_that_overflows_makes_no_norm_too_small():

@@ -63,6 +63,23 @@ def test_without_smoothing_what_has_no_gradient_is_never_drawn():
     assert np.isinf(w[0])
 
 
+def test_norms_of_any_size_are_shares():
+    """Scaled before they are summed: 3e38 + 3e38 is above the range of float32."""
+    for norms in ([3e38, 3e38, 1.0], [2e-38, 6e-38], [3.4e38, 1.7e38]):
+        p, _ = sampled(np.array(norms, np.float32), 0.1)
+        expected = 0.9 * np.array(norms) / sum(norms) + 0.1 / len(norms)
+        np.testing.assert_allclose(p, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan, -1.0])
+def test_norms_that_are_none_are_refused_or_seen(bad):
+    norms = jnp.array([1.0, bad, 0.0])
+    with pytest.raises(ValueError, match=r"norms must be finite .* for example 1, and 1"):
+        per_example.importance_sampling(norms)
+    if bad != -1:
+        assert np.isnan(sampled(norms, 0.1).probabilities).all()
+
+
 def test_equal_where_no_example_has_a_gradient():
     p, w = sampled(np.zeros(4, np.float32), 0.1)
     np.testing.assert_array_equal(p, 0.25)

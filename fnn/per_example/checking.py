@@ -12,6 +12,9 @@ from fnn.per_example.factored import MEMORY_BUDGET, gradients
 from fnn.per_example.report import table
 from fnn.types import PyTree
 
+# Of the whole gradient's norm: what float32 may leave of a gradient that is 0.
+NEGLIGIBLE = 1e-6
+
 
 class ParameterCheck(NamedTuple):
     """One parameter: its path, how its norms are computed, and its gradients' error."""
@@ -24,8 +27,10 @@ class ParameterCheck(NamedTuple):
 class Check(NamedTuple):
     """The largest error of each answer, relative to the largest true value.
 
-    `parameters` has the same of the gradients, with a row for each parameter. It prints
-    as a report.
+    `parameters` has the same for the gradients, with a row for each parameter. Where all
+    true values of a parameter are below 1e-6 of the largest norm of a whole gradient, such
+    as the 0 of a bias that a softmax takes away, the error is relative to that norm. It
+    prints as a report.
     """
 
     losses: float
@@ -105,11 +110,16 @@ def check(
     true_losses, true = _loop(loss, has_aux, params, batch, count)
     squares = [np.sum(g.reshape(count, -1) ** 2, 1) for g in jax.tree.leaves(true)]
     sums = jax.tree.map(lambda g: np.tensordot(weights.astype(np.float64), g, 1), true)
-    errors = tree.flatten(jax.tree.map(_error, formed, true))
+    true_norms = np.sqrt(sum(squares))
+    floor = NEGLIGIBLE * np.max(true_norms, initial=0.0)
+    errors = tree.flatten(jax.tree.map(lambda f, t: _error(f, t, floor), formed, true))
+    totals = jax.tree.map(
+        lambda f, t: _error(f, t, floor * np.sum(np.abs(weights))), total, sums
+    )
     return Check(
         _error(losses, true_losses),
-        _error(norms, np.sqrt(sum(squares))),
-        max(jax.tree.leaves(jax.tree.map(_error, total, sums))),
+        _error(norms, true_norms),
+        max(jax.tree.leaves(totals)),
         tuple(ParameterCheck(row.path, row.rule, errors[row.path]) for row in rules),
     )
 
@@ -134,6 +144,10 @@ def _float64(x: Any) -> Any:
     return np.asarray(x).astype(np.float64)
 
 
-def _error(got: Any, expected: Any) -> float:
-    scale = max(float(np.max(np.abs(expected), initial=0.0)), np.finfo(np.float64).tiny)
-    return float(np.max(np.abs(got - expected), initial=0.0)) / scale
+def _error(got: Any, expected: Any, floor: float = 0.0) -> float:
+    """Return the largest error relative to the largest value, or to the norm's part."""
+    scale = float(np.max(np.abs(expected), initial=0.0))
+    if scale <= floor:
+        scale = floor / NEGLIGIBLE
+    difference = float(np.max(np.abs(got - expected), initial=0.0))
+    return difference / max(scale, float(np.finfo(np.float64).tiny))

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks, tree
-from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients, gradients
+from fnn.per_example.factored import (
+    MEMORY_BUDGET,
+    FactoredGradients,
+    gradients,
+    scaled_norms,
+)
+from fnn.per_example.norms import together
 from fnn.tree import Pattern
 from fnn.types import Array, Key, PyTree, wide
 from fnn.values import Value
@@ -154,16 +160,18 @@ class ClippedGradient(Value):
             self.loss, has_aux=self.has_aux, memory_budget=self.memory_budget
         )
         g = compute(params, *batch)
-        squares = g.squared_norms(per_leaf=True)
         groups, bounds = self._groups(params)
-        flat, structure = jax.tree.flatten(squares)
-        finite = jnp.isfinite(g.losses)
-        for square in flat:
-            finite &= jnp.isfinite(square)
+        structure = jax.tree.structure(params)
+        squares = scaled_norms(g)
+        whole = together(squares).norm()
+        finite = jnp.isfinite(g.losses) & jnp.isfinite(whole)
         counted = mask & finite if self.zero_nonfinite else mask
         if self.zero_nonfinite or not everyone:
             g = _zeroed(g, counted)
-        norms = {k: jnp.sqrt(_total(flat, groups, k)) for k in set(groups)}
+        norms: dict[int, Array] = {}
+        for group in set(groups):
+            members = zip(squares, groups, strict=True)
+            norms[group] = together([s for s, k in members if k == group]).norm()
         factors = {k: self._factor(norms[k], bounds[k]) for k in norms}
         weights = [jnp.where(counted, factors[k], 0) for k in groups]
         each = jax.tree.unflatten(structure, weights)
@@ -171,7 +179,7 @@ class ClippedGradient(Value):
         touched = jnp.zeros(mask.shape, bool)
         for k, norm in norms.items():
             touched |= norm > bounds[k]
-        return total, g.losses, g.aux, jnp.sqrt(_total(flat, groups)), touched, finite
+        return total, g.losses, g.aux, whole, touched, finite
 
     def _in_microbatches(
         self, params: PyTree, batch: Sequence[PyTree], mask: Array, everyone: bool
@@ -216,10 +224,12 @@ class ClippedGradient(Value):
         """Return what the gradients of a group are multiplied by, (B,)."""
         if self.method == "automatic":
             return bound / (norm + self.stability)
-        safe = jnp.where(norm > 0, norm, 1)
+        # A factor that overflows would make NaN of zeros; no gradient needs a larger one.
+        most = jnp.finfo(norm.dtype).max
+        scaled = jnp.minimum(bound / jnp.where(norm > 0, norm, 1), most)
         if self.method == "normalized":
-            return jnp.where(norm > 0, bound / safe, 0)
-        return jnp.where(norm > bound, bound / safe, 1)
+            return jnp.where(norm > 0, scaled, 0)
+        return jnp.where(norm > bound, scaled, 1)
 
 
 def clipped_gradient(
@@ -304,13 +314,6 @@ def _zeroed(g: FactoredGradients, counted: Array) -> FactoredGradients:
         return jnp.where(keep, x, jnp.zeros((), x.dtype))
 
     return FactoredGradients(g.losses, g.aux, jax.tree.map(zero, g.leaves))
-
-
-def _total(squares: list[Array], groups: list[int], group: int | None = None) -> Array:
-    """Return the squared norm of a group of leaves, or of all."""
-    chosen = [s for s, k in zip(squares, groups, strict=True) if group in (None, k)]
-    widest = max((s.dtype for s in chosen), key=lambda dtype: dtype.itemsize)
-    return jnp.sum(jnp.stack([s.astype(widest) for s in chosen]), 0)
 
 
 def _only(path: str, marks: list[bool]) -> int:

@@ -12,9 +12,11 @@ import numpy as np
 from jax import lax
 
 from fnn import checks, tree
+from fnn.per_example import norms
 from fnn.per_example.factoring import find
 from fnn.per_example.graph import Atom, Graph, trace
 from fnn.per_example.leaf import Leaf, leaf_of, parts_of
+from fnn.per_example.norms import Scaled
 from fnn.per_example.parts import Formed, Part
 from fnn.per_example.paths import Found, NotFactoredError, Path
 from fnn.per_example.report import Explanation, explain
@@ -22,6 +24,7 @@ from fnn.per_example.residuals import rederive
 from fnn.types import Array, PyTree, Shape
 
 MEMORY_BUDGET = 2**26
+SHOWN_LEAVES = 20
 
 
 @jax.tree_util.register_dataclass
@@ -49,6 +52,17 @@ class FactoredGradients:
     aux: PyTree
     leaves: PyTree  # a `Leaf` in place of each parameter
 
+    def __repr__(self) -> str:
+        count = next(iter(getattr(self.losses, "shape", ())), "?")
+        rows = self.explain().rows if count != "?" else ()
+        lines = [
+            f"  {row.path or 'params'}: {list(row.shape)}, {row.rule}"
+            for row in rows[:SHOWN_LEAVES]
+        ]
+        if len(rows) > SHOWN_LEAVES:
+            lines.append(f"  and {len(rows) - SHOWN_LEAVES} more; see explain()")
+        return "\n".join([f"FactoredGradients of {count} examples", *lines])
+
     def norms(self, *, per_leaf: bool = False) -> PyTree:
         """Return ‖gᵢ‖, (B,), of all parameters together or of each, in a tree.
 
@@ -63,16 +77,22 @@ class FactoredGradients:
           and multiplied, and parts of these. A norm far below S, where positions cancel in
           other ways than through their mean, has few digits, and may be too small.
 
-        No norm is negative, nor NaN where the products of factors are finite. As squares
-        leave the range of float32, norms above 1e19 are infinite, those below 1e-19 are 0.
+        No norm is negative, nor NaN where the products of factors are finite. Factors are
+        scaled before they are squared, so that a norm is right wherever it is in the range
+        of the dtype. Its square may not be, see `squared_norms`.
         """
-        squared = self.squared_norms(per_leaf=per_leaf)
-        return jax.tree.map(jnp.sqrt, squared)
+        if per_leaf:
+            return self._map(lambda leaf: leaf.squared_norms().norm())
+        return norms.together(scaled_norms(self)).norm()
 
     def squared_norms(self, *, per_leaf: bool = False) -> PyTree:
-        """Return ‖gᵢ‖², (B,), of all parameters together or of each, in a tree."""
-        each = self._map(Leaf.squared_norms)
-        return each if per_leaf else self._added(each)
+        """Return ‖gᵢ‖², (B,), of all parameters together or of each, in a tree.
+
+        In float32, it is infinite for norms above 1.8e19, and 0 for those below 1e-19.
+        """
+        if per_leaf:
+            return self._map(lambda leaf: leaf.squared_norms().squared())
+        return norms.together(scaled_norms(self)).squared()
 
     def weighted_sum(self, weights: PyTree) -> PyTree:
         """Return Σᵢ wᵢ gᵢ, a tree like the parameters.
@@ -265,6 +285,13 @@ def gradients(
     return compute
 
 
+def scaled_norms(g: FactoredGradients) -> list[Scaled]:
+    """Return the squared norms of each parameter, in their widest dtype."""
+    leaves = jax.tree.leaves(g.leaves, is_leaf=lambda node: isinstance(node, Leaf))
+    widest = max((leaf.wide for leaf in leaves), key=lambda d: jnp.dtype(d).itemsize)
+    return [leaf.squared_norms().astype(widest) for leaf in leaves]
+
+
 def _one_example(
     loss: Callable[..., Any], has_aux: bool, params: PyTree, example: Sequence[PyTree]
 ) -> tuple[Array, PyTree, list[tuple[Part, ...]], list[str]]:
@@ -284,6 +311,13 @@ def _one_example(
             f"single examples do not exist; normalize within one example, for instance by "
             f"layer or group normalization, or use stored statistics"
         ) from error
+    except Exception as error:
+        error.add_note(
+            f"gradients called the loss with one example, {checks.describe(example)}, and "
+            f"not with a batch; if it takes a batch, write the loss of one example, or "
+            f"give it x[None] and take its only value"
+        )
+        raise
     (_, aux_shape), _ = shapes
     count = len(jax.tree.leaves(params))
     heads, grads = graph.outputs[:-count], graph.outputs[-count:]

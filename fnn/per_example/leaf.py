@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fnn.per_example import blocks, lookups, norms
 from fnn.per_example.lookups import Lookup
-from fnn.per_example.norms import Cost
+from fnn.per_example.norms import Cost, Scaled
 from fnn.per_example.parts import Formed, Outer, Part
 from fnn.per_example.products import STATIC
 from fnn.per_example.views import Place
@@ -58,12 +58,14 @@ class Leaf:
             return "apart"
         return "crossed" if _share_a_table(self.parts) else "direct"
 
-    def squared_norms(self) -> Array:
+    def squared_norms(self) -> Scaled:
         """Return ‖gᵢ‖², (B,)."""
         if not self.parts:
-            return jnp.zeros(self.count, self.wide)
+            nothing = jnp.zeros(self.count, self.wide)
+            return Scaled(nothing, nothing + 1)
         block = self._block(self.cost().memory)
-        return self._over(Leaf._one_squared_norm, block)
+        squared: Scaled = self._over(Leaf._one_squared_norm, block)
+        return squared
 
     def weighted_sum(self, weights: Array | None) -> Array:
         """Return Σᵢ wᵢ gᵢ, in the shape of the parameter."""
@@ -140,7 +142,7 @@ class Leaf:
         """Return how many examples, of so many bytes each, may be computed at once."""
         return blocks.size(self.count, nbytes, self.budget, spread(self.count))
 
-    def _over(self, one: Any, block: int) -> Array:
+    def _over(self, one: Any, block: int) -> Any:
         return blocks.over(one, self, self.count, block, spread(self.count))
 
     def _one_dense(self) -> Array:
@@ -152,22 +154,25 @@ class Leaf:
             return self.parts[0].squares().astype(self.wide)
         return jnp.square(self._one_dense())
 
-    def _one_squared_norm(self) -> Array:
+    def _one_squared_norm(self) -> Scaled:
         form = self.form
         if form == "direct" and len(self.parts) > 1:
-            return jnp.sum(self._one_squares())
+            return norms.scaled(self._one_dense())
         each = [part.squared_norm().astype(self.wide) for part in self.parts]
-        squared = functools.reduce(operator.add, each)
+        squared, scale = norms.together(each)
         if form != "crossed":
-            return squared
+            return Scaled(squared, scale)
         product, lookup = self.parts
         assert isinstance(product, Outer)
         assert isinstance(lookup, Lookup)
-        both = lookups.cross(product, lookup).astype(self.wide)
+        both, scales = lookups.cross(product, lookup)
+        of_product, of_lookup = scales.astype(self.wide) / jnp.where(scale > 0, scale, 1)
+        both = both.astype(self.wide) * of_product * of_lookup
         total = squared + 2 * both
         # A cross term that overflows must not pass for a norm of 0.
         beyond = squared + jnp.abs(both)
-        return jnp.where(jnp.isfinite(total), jnp.maximum(total, 0), beyond)
+        finite = jnp.isfinite(total)
+        return Scaled(jnp.where(finite, jnp.maximum(total, 0), beyond), scale)
 
     def _pairs(self, mine: Lookup, theirs: Lookup, others: int) -> Array:
         """Compare the ids of all pairs of examples."""

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.per_example import views
-from fnn.per_example.norms import Cost
+from fnn.per_example import norms, views
+from fnn.per_example.norms import Cost, Scaled
 from fnn.per_example.parts import Outer, Part
 from fnn.per_example.products import STATIC, scaled
 from fnn.per_example.views import Permute, View
@@ -58,9 +58,10 @@ class Lookup(Part):
         vocabulary, _, p = self.dims
         return views.undo(self.views, v).reshape(vocabulary, p)
 
-    def squared_norm(self) -> Array:
-        _, sums, shares = _distinct(self.ids, self.rows)
-        return jnp.sum(shares * jnp.sum(jnp.square(sums), -1))
+    def squared_norm(self) -> Scaled:
+        rows, scale = norms.normalized(self.rows)
+        _, sums, shares = _distinct(self.ids, rows)
+        return Scaled(jnp.sum(shares * jnp.sum(jnp.square(sums), -1)), scale)
 
     def squares(self) -> Array:
         ids, sums, shares = _distinct(self.ids, self.each())
@@ -115,11 +116,12 @@ class Pooled(Lookup):
     def each(self) -> Array:
         return spread(self.ids, self.rows, self.dims[0])
 
-    def squared_norm(self) -> Array:
-        row = self.rows.astype(wide(self.rows.dtype))
+    def squared_norm(self) -> Scaled:
+        row, scale = norms.normalized(self.rows)
         ids, counts = _counted(self.ids)
         pairs = jnp.sum(jnp.where(ids < self.dims[0], counts, 0).astype(row.dtype))
-        return jnp.where(pairs > 0, pairs * jnp.sum(jnp.square(row)), 0)
+        square = jnp.where(pairs > 0, pairs * jnp.sum(jnp.square(row)), 0)
+        return Scaled(square, scale)
 
     def cost(self, itemsize: int) -> Cost:
         _, t, p = self.dims
@@ -246,11 +248,17 @@ def join(terms: Sequence[Lookup]) -> Lookup:
     return Lookup(ids, rows, dims, first.result, first.views)
 
 
-def cross(product: Outer, lookup: Lookup) -> Array:
-    """Return ⟨Aᵀ G, lookup⟩ = Σₜₛ A[t, idₛ] ⟨Gₜ, uₛ⟩, A being (T, V) and G (T, p)."""
-    a, g = (x[0].astype(wide(x.dtype)) for x in product.factors())
-    columns = lookup.read(a.T)  # (S, T)
-    return jnp.sum(columns * _product(lookup.each().astype(columns.dtype), g.T))
+def cross(product: Outer, lookup: Lookup) -> tuple[Array, Array]:
+    """Return ⟨Aᵀ G, lookup⟩ = Σₜₛ A[t, idₛ] ⟨Gₜ, uₛ⟩, A being (T, V) and G (T, p).
+
+    It is the first number times both scales of the second, of the product and the lookup.
+    """
+    a, g = product.factors()
+    a, g, scale = norms.normalized_factors(a, g)
+    rows, over = norms.normalized(lookup.each())
+    columns = lookup.read(a[0].T)  # (S, T)
+    inner = jnp.sum(columns * _product(rows.astype(columns.dtype), g[0].T))
+    return inner, jnp.stack([scale[0], over.astype(scale.dtype)])
 
 
 def _product(a: Array, b: Array) -> Array:

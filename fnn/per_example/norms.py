@@ -1,6 +1,6 @@
 """Squared norms of g = Aᵀ G of one example, from its factors A (N, T, d), G (N, T, p)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -18,22 +18,69 @@ class Cost(NamedTuple):
     memory: int
 
 
-def rank_one(a: Array, g: Array) -> Array:
+class Scaled(NamedTuple):
+    """A squared norm as square · scale², neither of which leaves the range of the dtype.
+
+    Squares of norms above 1e19 or below 1e-19 do, in float32.
+    """
+
+    square: Array
+    scale: Array
+
+    def squared(self) -> Array:
+        """Return the squared norm: 0 where it is 0 though scale² be infinite."""
+        square = self.square
+        return jnp.where(square > 0, square * jnp.square(self.scale), square)
+
+    def norm(self) -> Array:
+        """Return the norm: 0 where it is 0 though the scale be infinite."""
+        root = jnp.sqrt(self.square)
+        return jnp.where(root > 0, root * self.scale, root)
+
+    def astype(self, dtype: Any) -> "Scaled":
+        """Return both numbers in a dtype."""
+        return Scaled(self.square.astype(dtype), self.scale.astype(dtype))
+
+
+def scaled(x: Array) -> Scaled:
+    """Return Σ x², of one example."""
+    x, over = _divided(x.reshape(1, 1, x.size))
+    return Scaled(jnp.sum(jnp.square(x)), over[0, 0, 0])
+
+
+def added(each: Scaled) -> Scaled:
+    """Return the sum of squared norms along the first axis."""
+    squares, scales = each
+    used = jnp.where(squares == 0, 0, scales)
+    largest = jnp.max(used, 0, keepdims=True, initial=0)
+    ratios = jnp.where(used == largest, 1, used / jnp.where(largest > 0, largest, 1))
+    return Scaled(jnp.sum(squares * jnp.square(ratios), 0), largest[0])
+
+
+def together(parts: Sequence[Scaled]) -> Scaled:
+    """Return the sum of several squared norms."""
+    if len(parts) == 1:
+        return parts[0]
+    squares, scales = (jnp.stack(numbers) for numbers in zip(*parts, strict=True))
+    return added(Scaled(squares, scales))
+
+
+def rank_one(a: Array, g: Array) -> Scaled:
     """Return Σₙ |aₙ|² |gₙ|², which is the squared norm where T is 1.
 
     Source: Goodfellow 2015, "Efficient per-example gradient computations".
     """
-    a, g, scale = _normalized(a, g)
+    a, g, scale = normalized_factors(a, g)
     each = jnp.sum(jnp.square(a), (1, 2)) * jnp.sum(jnp.square(g), (1, 2))
-    return jnp.sum(_rescaled(each, scale))
+    return added(Scaled(each, scale))
 
 
-def direct(a: Array, g: Array) -> Array:
+def direct(a: Array, g: Array) -> Scaled:
     """Return Σ (Aᵀ G)²: form the gradient, and forget it."""
-    return jnp.sum(jnp.square(product(a, g)))
+    return scaled(product(a, g))
 
 
-def gram(a: Array, g: Array) -> Array:
+def gram(a: Array, g: Array) -> Scaled:
     """Return the squared norm by the products of positions, with A centred.
 
     With m = mean of Aₜ, s = Σ Gₜ and C = A - m, so that AᵀG = CᵀG + m sᵀ:
@@ -48,7 +95,7 @@ def gram(a: Array, g: Array) -> Array:
     Source: Li et al. 2022, "Large language models can be strong differentially private
     learners", for the sum that is not centred.
     """
-    a, g, scale = _normalized(a, g)
+    a, g, scale = normalized_factors(a, g)
     mean = jnp.sum(a, 1, keepdims=True) / max(a.shape[1], 1)
     total = jnp.sum(g, 1, keepdims=True)
     centred = a - mean
@@ -56,7 +103,7 @@ def gram(a: Array, g: Array) -> Array:
     sides = jnp.sum(_times(centred, mean) * _times(g, total), (1, 2))
     means = jnp.sum(jnp.square(mean), (1, 2)) * jnp.sum(jnp.square(total), (1, 2))
     each = jnp.maximum(pairs + 2 * sides + means, 0)
-    return jnp.sum(_rescaled(each, scale))
+    return added(Scaled(each, scale))
 
 
 def product(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
@@ -72,7 +119,7 @@ def product(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
     )
 
 
-WAYS: dict[str, Callable[[Array, Array], Array]] = {
+WAYS: dict[str, Callable[[Array, Array], Scaled]] = {
     "rank one": rank_one,
     "direct": direct,
     "gram": gram,
@@ -101,7 +148,7 @@ def _times(a: Array, b: Array) -> Array:
     return jnp.einsum("ntd,nsd->nts", a, b, precision=HIGHEST)
 
 
-def _normalized(a: Array, g: Array) -> tuple[Array, Array, Array]:
+def normalized_factors(a: Array, g: Array) -> tuple[Array, Array, Array]:
     """Return factors with no element above 4, and the scale of their product, for each n.
 
     Where the norm is in the range of the dtype, squares of such elements are too.
@@ -109,6 +156,12 @@ def _normalized(a: Array, g: Array) -> tuple[Array, Array, Array]:
     a, over_a = _divided(a.astype(wide(a.dtype)))
     g, over_g = _divided(g.astype(wide(g.dtype)))
     return a, g, (over_a * over_g)[:, 0, 0]
+
+
+def normalized(x: Array) -> tuple[Array, Array]:
+    """Return an array with no element above 4, in float32 or wider, and its scale."""
+    x, over = _divided(x.astype(wide(x.dtype))[None])
+    return x[0], over[0, 0, 0]
 
 
 def _divided(x: Array) -> tuple[Array, Array]:
@@ -122,8 +175,3 @@ def _divided(x: Array) -> tuple[Array, Array]:
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), (1, 2), keepdims=True, initial=0))
     over = jnp.where(largest > 0, jnp.clip(largest, tiny, 1 / tiny), 1)
     return x / over, over
-
-
-def _rescaled(squared: Array, scale: Array) -> Array:
-    """Return the squared norm times scale², 0 where it is 0 though scale² be infinite."""
-    return jnp.where(squared > 0, squared * jnp.square(scale), squared)

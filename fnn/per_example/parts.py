@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.per_example import norms, products
-from fnn.per_example.norms import Cost
+from fnn.per_example.norms import Cost, Scaled
 from fnn.per_example.products import Product
 from fnn.types import Array, wide
 
@@ -28,7 +28,7 @@ class Part(abc.ABC):
         """Return g, in the shape of the parameter."""
 
     @abc.abstractmethod
-    def squared_norm(self) -> Array:
+    def squared_norm(self) -> Scaled:
         """Return ‖g‖², ()."""
 
     @abc.abstractmethod
@@ -66,8 +66,8 @@ class Formed(Part):
     def dense(self) -> Array:
         return self.value.astype(wide(self.value.dtype))
 
-    def squared_norm(self) -> Array:
-        return jnp.sum(jnp.square(self.dense()))
+    def squared_norm(self) -> Scaled:
+        return norms.scaled(self.dense())
 
     def inner(self, v: Array) -> Array:
         value = self.dense()
@@ -110,9 +110,9 @@ class Outer(Part):
         each = [products.unfold(use, use.block(use.precision)) for use in self.uses]
         return functools.reduce(operator.add, each)
 
-    def squared_norm(self) -> Array:
+    def squared_norm(self) -> Scaled:
         if self.form == "direct" and len(self.uses) == 1:
-            return jnp.sum(jnp.square(self.uses[0].block(norms.HIGHEST)))
+            return norms.scaled(self.uses[0].block(norms.HIGHEST))
         return norms.WAYS[self.form](*self.factors())
 
     def inner(self, v: Array) -> Array:

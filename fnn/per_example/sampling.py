@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.types import Array
@@ -39,7 +41,9 @@ def importance_sampling(norms: Array, *, smoothing: float = 0.1) -> Importance:
         Probabilities and weights.
 
     Raises:
-        ValueError: If the smoothing is out of range, or the norms are not (B,).
+        ValueError: If the smoothing is out of range, the norms are not (B,), or, where
+            their values can be seen, one is negative, infinite or NaN. Under `jax.jit`,
+            one that is infinite or NaN makes all probabilities NaN.
 
     Example:
         >>> norms = jax.numpy.array([1.0, 3.0])
@@ -55,8 +59,21 @@ def importance_sampling(norms: Array, *, smoothing: float = 0.1) -> Importance:
     norms = jnp.asarray(norms)
     if norms.ndim != 1 or not jnp.issubdtype(norms.dtype, jnp.floating):
         raise ValueError(f"norms must be numbers, (B,), got {checks.describe(norms)}")
+    if not isinstance(norms, jax.core.Tracer):
+        wrong = ~(np.isfinite(norms) & (np.asarray(norms) >= 0))
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ValueError(
+                f"norms must be finite and at least 0, got {norms[at]} for example {at}, "
+                f"and {int(wrong.sum())} such in all; leave these examples out"
+            )
     uniform = jnp.asarray(1 / max(norms.size, 1), norms.dtype)
-    total = jnp.sum(norms)
-    shares = jnp.where(total > 0, norms / total, uniform)
+    # The largest is 1, so that a sum stays in the range of the dtype.
+    largest = jnp.max(norms, initial=0)
+    # Compilers multiply by the reciprocal, which is 0 for the largest of numbers.
+    shrink = jnp.where(largest > 1, 0.125, 1).astype(norms.dtype)
+    relative = (shrink * norms) / jnp.where(largest > 0, shrink * largest, 1)
+    total = jnp.sum(relative)
+    shares = jnp.where(largest == 0, uniform, relative / total)
     probabilities = (1 - smoothing) * shares + smoothing * uniform
     return Importance(probabilities, uniform / probabilities)
