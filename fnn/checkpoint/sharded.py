@@ -96,7 +96,7 @@ class OrbaxCheckpointer(Series):
                 found = read(placed)
             except (KeyError, ValueError):
                 before = _with_old_names(placed)
-                if jax.tree.structure(before) == jax.tree.structure(placed):
+                if flatten(before).keys() == flatten(placed).keys():
                     raise
                 found = read(before)
         notes, generators = found.metadata, found.metadata["generators"]
