@@ -316,3 +316,64 @@ def test_the_name_of_stacked_parameters_is_reserved(combinator):
     message = f"{combinator.__name__} can't name a layer 'stack': the name is reserved"
     with pytest.raises(ValueError, match=message):
         combinator(stem=jnp.tanh, stack=fnn.Dense(2))
+
+
+def programs_of(function):
+    """Return how many programs a call compiles."""
+    compiled = []
+
+    def count(event, *_, **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        function()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    return len(compiled)
+
+
+def test_an_eager_init_is_one_program():
+    branch = fnn.Parallel(fnn.Dense(5), fnn.Dense(3), merge=jnp.concatenate)
+    model = fnn.Sequential(fnn.Dense(7), branch, fnn.Repeat(fnn.Residual(fnn.Dense(8)), 3))
+    key, x = jax.random.key(0), jnp.ones(4)
+    assert programs_of(lambda: model.init(key, x)) == 1
+    assert programs_of(lambda: model.init(key, x)) == 0
+    traced = jax.jit(model.init)(key, x)
+    chex.assert_trees_all_close(model.init(key, x), traced, rtol=1e-6, atol=1e-7)
+
+
+class Full(fnn.Layer):
+    value: object
+
+    def init(self, key, x):
+        return {"w": jnp.full(x.shape, self.value)}, {}
+
+    def forward(self, params, x):
+        return x
+
+
+class Concrete(fnn.Layer):
+    value: object
+
+    def init(self, key, x):
+        return {"w": np.asarray(jax.random.normal(key, x.shape))}, {}
+
+    def forward(self, params, x):
+        return x
+
+
+def test_init_runs_as_it_is_written_where_it_cannot_be_one_program():
+    """A NumPy array is made of traced values; a set can't be hashed."""
+    key, x = jax.random.key(0), jnp.ones(2)
+    for layer in (Concrete(1.0), Concrete({1.0})):
+        params, _ = fnn.Sequential(layer).init(key, x)
+        assert isinstance(params[f"{layer.kind}_0"]["w"], np.ndarray)
+
+
+def test_layers_that_are_equal_but_for_a_type_make_their_own_values():
+    key, x = jax.random.key(0), jnp.ones(2)
+    for value, dtype in ((1, jnp.int32), (1.0, jnp.float32), (True, jnp.bool_)):
+        params, _ = fnn.Sequential(Full(value)).init(key, x)
+        assert params["full_0"]["w"].dtype == dtype

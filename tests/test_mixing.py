@@ -120,3 +120,24 @@ def test_mixing_keeps_dtypes_and_shapes(make, dtype):
         for labels in (y, jnp.asarray(y, "float32")):
             mixed = jax.eval_shape(make(), key(), x, labels)
             chex.assert_trees_all_equal_shapes_and_dtypes(mixed, (x, labels))
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        fnn.data.Mixup(1.0),
+        fnn.data.CutMix(1.0),
+        fnn.data.BatchAugmentations(fnn.data.RandomFlip(), fnn.data.Mixup(1.0)),
+    ],
+)
+def test_examples_of_weight_0_are_mixed_into_nothing(augment):
+    """What does not count is 1e6; the sum over a mixture shows any of it."""
+    keep = np.array([1, 0, 1, 0, 0, 1, 0, 0], np.float32)
+    x = np.where(keep[:, None, None, None] > 0, 1.0, 1e6) * np.ones((8, 4, 4, 1))
+    y = np.where(keep[:, None] > 0, 0.5, 1e6) * np.ones((8, 2))
+    batch = x.astype("float32"), y.astype("float32"), keep
+    loss = lambda output, target: jnp.maximum(output.max(), target.max())  # noqa: E731
+    objective = fnn.supervised(fnn.Sequential(jnp.positive), loss, augment=augment)
+    for seed in range(5):
+        value, _ = objective({}, {}, batch, jax.random.key(seed))
+        assert float(value) == pytest.approx(1.0, rel=1e-6)
