@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.descriptions import cure, describe, given, holds_no_array
+from fnn.descriptions import cure, given, holds_no_array
+from fnn.descriptions import describe as describe
 from fnn.types import Array, Key, NDArray, PyTree
 
 
@@ -194,7 +195,11 @@ def leading_length(tree: PyTree, what: str) -> int:
     """Return the common length of the leading axes, or show the leaves that differ."""
     shapes = [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
     if not shapes or () in shapes:
-        arrays(tree, what)
+        if isinstance(tree, tuple):  # of arguments, which is no list of numbers
+            for i, part in enumerate(tree):
+                arrays(part, f"{what} {i}")
+        else:
+            arrays(tree, what)
         raise ValueError(f"{what} needs a leading axis, got {describe(tree)}")
     if len({shape[0] for shape in shapes}) > 1:
         listed = any(isinstance(part, list) for part in parts(tree))

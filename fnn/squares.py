@@ -109,7 +109,8 @@ def resized(x: Array, length: Array, wanted: Array) -> Array:
 def _sum_of_squares(x: Array, factor: float | Array, kept: int) -> Array:
     """Return Σ (factor x)² over all but the first `kept` axes."""
     if isinstance(factor, jax.Array):
-        x = x * _leading(factor, x)
+        # Of a constant x, XLA would make x² factor², where factor² is infinite.
+        x = jax.lax.optimization_barrier(x) * _leading(factor, x)
     return jnp.sum(jnp.square(x), tuple(range(kept, x.ndim)))
 
 

@@ -63,8 +63,8 @@ def loss(w, x):
             lambda: per_example.gradients(loss)({"w": W, "k": jax.random.key(0)}, X),
         ),
         (
-            ValueError,
-            r"needs a leading axis, got .*str 'a'",
+            TypeError,
+            r"the batch 1 must be an array of numbers, got a list of 4, its first str",
             lambda: per_example.gradients(loss)(W, X, ["a", "b", "c", "d"]),
         ),
         (

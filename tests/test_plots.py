@@ -13,7 +13,11 @@ from fnn.plots.palette import COLORS, DARK_COLORS
 
 
 def test_every_function_has_a_row():
-    functions = {name for name, thing in vars(plots).items() if inspect.isfunction(thing)}
+    functions = {
+        name
+        for name, thing in vars(plots).items()
+        if inspect.isfunction(thing) and name[0] != "_"
+    }
     assert functions - {"theme"} == set(ROWS)
 
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -245,11 +245,12 @@ def in_one_program(init: Init) -> Init:
             return init(layer, key, x)
         return made
 
-    return call
+    return cast(Init, call)
 
 
 def _is_typed(key: Any) -> bool:
-    return jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key)
+    dtype: Any = getattr(key, "dtype", None)
+    return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
 
 
 def _is_traced(key: Key, x: PyTree) -> bool:
@@ -433,7 +434,7 @@ def applied(
     layer: Layer, params: Params, state: State, x: PyTree, *, key: Key | None, train: bool
 ) -> tuple[PyTree, State]:
     """Return what `apply` of a layer gives, or raise unless it is an output and a state."""
-    made = layer.apply(params, state, x, key=key, train=train)
+    made: Any = layer.apply(params, state, x, key=key, train=train)
     if isinstance(made, tuple) and len(made) == 2 and made[0] is not None:
         return made
     raise explaining.not_applied(type(layer).__name__, show_layer(layer), made)

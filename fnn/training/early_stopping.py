@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, tree
-from fnn.types import Array, PyTree
+from fnn.types import PyTree
 from fnn.values import Value
 
 
@@ -20,10 +20,10 @@ class StoppingState(NamedTuple):
     NumPy's scalars, so that `best` is the value that was given, in float64.
     """
 
-    best: Array
+    best: Any
     params: PyTree
-    waited: Array
-    stop: Array
+    waited: Any
+    stop: Any
 
 
 class EarlyStopping(Value):
@@ -80,6 +80,8 @@ class EarlyStopping(Value):
             value: The metric, ().
             params: A tree like that of `init`: what the value was reached with.
         """
+        best: Any
+        waited: Any
         if isinstance(value, jax.core.Tracer) or isinstance(state.best, jax.core.Tracer):
             value, best = jnp.asarray(value), jnp.asarray(state.best)
             wide = jnp.promote_types(value.dtype, best.dtype)

@@ -255,7 +255,7 @@ def _check_extras(
     for i, callback in enumerate(callbacks):
         check_callable(callback, f"callbacks[{i}]", "an EpochEnd")
     path = isinstance(checkpoint, str | Path | None)
-    if not path and not all(hasattr(checkpoint, name) for name in ("open", "save")):
+    if not path and not all(hasattr(checkpoint, name) for name in ("open", "restore")):
         raise TypeError(
             f"checkpoint must be a folder, or a fnn.checkpoint.Checkpointer of one; "
             f"got {checks.describe(checkpoint)}"

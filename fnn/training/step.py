@@ -116,7 +116,8 @@ class Step(Value):
         after = TrainState(params, new, opt_state, key, step + 1)
         # A private step is taken whatever was drawn: without, it would tell.
         if self.gradient is None and may_be_empty(self.objective, batch):
-            counts = self.objective.weight(batch) != 0
+            objective: Any = self.objective
+            counts = objective.weight(batch) != 0
             after = _if(counts, after, train_state)
         return after, metrics
 
@@ -247,11 +248,9 @@ def _if(counts: Array, after: TrainState, before: TrainState) -> TrainState:
         new = jnp.asarray(new)
         return new if new is old else jnp.where(counts, new, jnp.asarray(old, new.dtype))
 
-    return TrainState(
-        *jax.tree.map(chosen, after[:3], before[:3]),
-        after.key,
-        chosen(after.step, before.step),
-    )
+    params, state, opt_state = jax.tree.map(chosen, after[:3], before[:3])
+    step = chosen(after.step, before.step)
+    return TrainState(params, state, opt_state, after.key, step)
 
 
 def _gathering(gradient: Gradient, layout: Layout) -> Gradient:
