@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import descriptions
 from fnn.descriptions import cure, given, holds_no_array
-from fnn.descriptions import describe as describe
 from fnn.types import Array, Key, NDArray, PyTree
+
+describe = descriptions.describe
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -193,7 +195,7 @@ def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 def leading_length(tree: PyTree, what: str) -> int:
     """Return the common length of the leading axes, or show the leaves that differ."""
-    shapes = [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
+    shapes: list[Any] = [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
     if not shapes or () in shapes:
         if isinstance(tree, tuple):  # of arguments, which is no list of numbers
             for i, part in enumerate(tree):

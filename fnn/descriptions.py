@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 LONGEST = 300
@@ -165,7 +166,7 @@ def _cure_of_kind(leaf: Any, dtype: np.dtype[Any]) -> str | None:
         return TEXTS
     if not dtype.isnative:
         return f"give its astype({dtype.name!r}), in native byte order"
-    if not (dtype.kind == "b" or jax.dtypes.issubdtype(dtype, np.number)):
+    if not (dtype.kind == "b" or jnp.issubdtype(dtype, np.number)):
         return "give numbers"
     wide = dtype.type in (np.longdouble, np.clongdouble) and dtype.itemsize > 8
     return "give its astype('float64')" if wide else None

@@ -1,6 +1,7 @@
 """Parts, folds and batches of a data set."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -136,7 +137,7 @@ def _examples(arrays: PyTree) -> int:
     return examples
 
 
-def _counts(sizes: tuple[float, ...], examples: int) -> NDArray:
+def _counts(sizes: Any, examples: int) -> NDArray:
     if not isinstance(sizes, tuple | list) or not all(
         isinstance(n, int | float | np.number) for n in sizes
     ):

@@ -245,7 +245,7 @@ def in_one_program(init: Init) -> Init:
             return init(layer, key, x)
         return made
 
-    return cast(Init, call)
+    return cast("Init", call)
 
 
 def _is_typed(key: Any) -> bool:

@@ -93,7 +93,8 @@ class Step(Value):
     def _take(
         self, train_state: TrainState, batch: PyTree
     ) -> tuple[TrainState, dict[str, Array]]:
-        if not isinstance(train_state, tuple) or len(train_state) != 5:
+        taken: Any = train_state
+        if not isinstance(taken, tuple) or len(taken) != 5:
             raise TypeError(
                 f"a step takes what TrainState.create makes and a batch, "
                 f"got {checks.describe(train_state)}"
