@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -76,6 +77,10 @@ class Value:
     def __repr__(self) -> str:
         if ready_made := _ready_made(self):
             return ready_made
+        return self._spelled_out()
+
+    def _spelled_out(self) -> str:
+        """Return the expression that makes the value, though it may have a name."""
         name, arguments = public_name(type(self)), list(self._arguments())
         line = f"{name}({', '.join(arguments)})"
         if len(line) <= LINE_LENGTH and "\n" not in line:
@@ -173,6 +178,42 @@ def _ready_made(value: Value) -> str | None:
         if ready and same(_fields(thing), _fields(value)):
             return _shortest_name(module, name, thing)
     return None
+
+
+def reads_the_same(one: Any, other: Any) -> bool:
+    """Return whether two stored values are equal, texts up to how they are written.
+
+    A text may have a ready-made value by its name or spelled out, as it was printed when
+    it was stored, and other line breaks.
+
+    Example:
+        >>> import fnn
+        >>> spelled_out = "fnn.Dense(3, kernel_init=fnn.initializers.Constant(0.0))"
+        >>> layer = fnn.Dense(3, kernel_init=fnn.initializers.zeros)
+        >>> reads_the_same(spelled_out, repr(layer))
+        True
+    """
+    if isinstance(one, str) and isinstance(other, str):
+        return one == other or _on_one_line(one) == _on_one_line(other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            reads_the_same(one[name], other[name]) for name in one
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(reads_the_same, one, other))
+    return bool(one == other)
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text without line breaks, its ready-made values spelled out."""
+    text = re.sub(r",?\n\s*", lambda gap: ", " if "," in gap[0] else "", text)
+    text = text.replace(", )", ")").replace("(, ", "(")
+    for module in [m for name, m in [*sys.modules.items()] if name.startswith("fnn.")]:
+        for name, value in [*vars(module).items()]:
+            if isinstance(value, Value) and type(value).__module__ == module.__name__:
+                short = re.escape(_shortest_name(module.__name__, name, value))
+                text = re.sub(rf"{short}(?![\w(])", value._spelled_out(), text)
+    return text
 
 
 def _explaining(init: Callable[..., None]) -> Callable[..., None]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.values import Value, public_name, show
+from fnn.values import Value, public_name, reads_the_same, show
 
 
 class Box(Value):
@@ -145,3 +145,23 @@ def test_a_value_of_another_process_is_the_same():
     box = Box("text")
     hash(box)
     assert b"_hash" not in pickle.dumps(box)
+
+
+SPELLED_OUT = """\
+fnn.Sequential(
+    fnn.Dense(8, kernel_init=fnn.initializers.VarianceScaling(2.0, 'in', 'normal')),
+    jax.nn.relu,
+    fnn.Dense(2),
+)"""
+
+
+def test_texts_of_equal_values_read_the_same():
+    """A file from before ready-made values printed as their names is still known."""
+    dense = fnn.Dense(8, kernel_init=fnn.initializers.he_normal)
+    text = repr(fnn.Sequential(dense, jax.nn.relu, fnn.Dense(2)))
+    assert text != SPELLED_OUT
+    assert reads_the_same({"a": [SPELLED_OUT, 1]}, {"a": [text, 1]})
+    assert eval(SPELLED_OUT) == eval(text)
+    for other in (text.replace("he_normal", "he_uniform"), text.replace("8", "9"), 1, None):
+        assert not reads_the_same(SPELLED_OUT, other)
+    assert not reads_the_same(["he_normal"], [])

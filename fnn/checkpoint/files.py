@@ -25,6 +25,7 @@ from fnn.checkpoint.leaves import (
 from fnn.checkpoint.safetensors import HEADER_DIGEST, Entry, Reader, encode, open_reader
 from fnn.tree import Pattern, flatten, map_with_path, match
 from fnn.types import PyTree
+from fnn.values import reads_the_same
 
 RESERVED = "fnn."
 GENERATORS = f"{RESERVED}generators"
@@ -244,7 +245,7 @@ def _check_expected(reader: Reader, expected: Mapping[str, Any]) -> None:
     for name, value in expected.items():
         if name not in found:
             raise ValueError(f"{reader.path} says nothing of {name!r}, expected {value!r}")
-        if found[name] != value:
+        if not reads_the_same(found[name], value):
             raise ValueError(
                 f"{reader.path} was made with another {name!r}:\n{found[name]}\n"
                 f"expected:\n{value}"

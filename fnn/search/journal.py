@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fnn.checkpoint.atomic import write_atomically
+from fnn.values import reads_the_same
 
 
 class Journal:
@@ -51,7 +52,9 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    names = [
+        name for name in {**old, **new} if not reads_the_same(old.get(name), new.get(name))
+    ]
     if names:
         differing = "; ".join(
             f"{name} was {old.get(name)}, is {new.get(name)}" for name in names
