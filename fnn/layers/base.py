@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from fnn import checks, explaining
 from fnn.platforms import compiled, options_for_one_run
+from fnn.tree import STACK
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import Value, show
 
@@ -456,4 +457,6 @@ def _entry(tree: Any, name: str) -> Any:
 
 
 def _child_key(key: Key, name: str) -> Key:
+    # The stack of `Repeat` was called `layer` once; its seeds give the same values still.
+    name = "layer" if name == STACK else name
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
