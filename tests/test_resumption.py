@@ -300,3 +300,34 @@ def test_gradients_that_are_not_finite_are_named():
         )
     assert "the loss was 0; gradients" in str(warned[0].message)
     np.testing.assert_array_equal(result.params["kernel"], np.zeros((4, 1)))
+
+
+def test_training_goes_on_from_sums_without_their_errors(tmp_path):
+    """Checkpoints had a carry of plain sums, and what was best in float32."""
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
+
+    def fit(epochs, folder=None):
+        return fnn.fit(
+            fnn.Sequential(fnn.Dense(1), jnp.sum),
+            fnn.losses.squared_error,
+            fnn.optimizers.Adam(0.1),
+            (x, x.sum(1)),
+            key=jax.random.key(0),
+            epochs=epochs,
+            batch_size=8,
+            early_stopping=fnn.EarlyStopping(9, "loss"),
+            checkpoint=folder,
+            progress=False,
+        )
+
+    fit(1, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    arrays, metadata = fnn.checkpoint.load(path), fnn.checkpoint.metadata(path)
+    carry, stopping = arrays["carry"], arrays["stopping"]
+    sums = {name: mean["total"]["0"] for name, mean in carry["totals"].items()}
+    carry |= {"totals": sums, "examples": np.zeros((), np.float32)}
+    stopping["best"] = stopping["best"].astype(np.float32)
+    fnn.checkpoint.save(path, arrays, metadata=metadata)
+    resumed, whole = fit(3, tmp_path), fit(3)
+    chex.assert_trees_all_equal(resumed.params, whole.params)
+    assert resumed.history["loss"].tolist() == whole.history["loss"].tolist()
