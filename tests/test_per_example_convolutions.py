@@ -150,10 +150,10 @@ def test_norms_at_any_magnitude_are_not_too_small(case):
     x, g = x[:1] * powers.reshape(-1, *[1] * (x.ndim - 1)), np.repeat(g[:1], len(powers), 0)
     norms = jax.jit(lambda *args: per_example.gradients(loss)(*args).norms())(kernel, x, g)
     wanted = lengths(true(x, g))
-    inside = wanted < 1e18
+    inside = wanted < np.finfo(np.float32).max
     np.testing.assert_allclose(norms[inside], wanted[inside], rtol=3e-6)
     assert np.isinf(norms[~inside]).all()
-    assert inside.sum() > 5
+    assert (wanted[inside] > 1e30).sum() > 1
 
 
 def test_gradients_of_layers_to_come_take_no_memory():
