@@ -100,21 +100,30 @@ def resized(x: Array, length: Array, wanted: Array) -> Array:
         length: The norm of `x`, or of more than it. Where it is 0, `x` is returned as 0.
         wanted: The new norm. Both have the first axes of `x`.
     """
+    first, second = ratio(length, wanted)
+    return x * leading(first, x) * leading(second, x)
+
+
+def ratio(length: Array, wanted: Array) -> tuple[Array, Array]:
+    """Return two factors of wanted / length, each of which is a number of the dtype.
+
+    Multiply by the first one first: it is a power of 2 that brings what has this `length`
+    to the middle of the range.
+    """
     far = jnp.asarray(2.0**64, length.dtype)
     nearer = jnp.where(length > far, 1 / far, jnp.where(length < 1 / far, far, 1))
-    ratio = wanted / jnp.where(length > 0, length * nearer, 1)
-    return x * _leading(nearer, x) * _leading(ratio, x)
+    return nearer, wanted / jnp.where(length > 0, length * nearer, 1)
 
 
 def _sum_of_squares(x: Array, factor: float | Array, kept: int) -> Array:
     """Return Σ (factor x)² over all but the first `kept` axes."""
     if isinstance(factor, jax.Array):
         # Of a constant x, XLA would make x² factor², where factor² is infinite.
-        x = jax.lax.optimization_barrier(x) * _leading(factor, x)
+        x = jax.lax.optimization_barrier(x) * leading(factor, x)
     return jnp.sum(jnp.square(x), tuple(range(kept, x.ndim)))
 
 
-def _leading(x: Array, like: Array) -> Array:
+def leading(x: Array, like: Array) -> Array:
     """Return `x` with axes of length 1 behind its own, to as many as `like` has."""
     return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
 

@@ -1,5 +1,6 @@
 """Transforms of gradients, to be chained before an optimizer."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.optimizers.arithmetic import layer_norms
 from fnn.optimizers.base import Optimizer
-from fnn.squares import resized
+from fnn.squares import leading, ratio
 from fnn.types import Array, Params, PyTree, as_dtype
 
 
@@ -106,13 +107,24 @@ class ClipByGlobalNorm(Optimizer):
     def update(
         self, grads: PyTree, state: Any, params: Params | None = None
     ) -> tuple[PyTree, Any]:
-        length = tree.norm(grads)
-        return jax.tree.map(lambda g: _cut(g, length, self.max_norm), grads), state
+        factors = _factors(tree.norm(grads), self.max_norm)
+        return jax.tree.map(lambda g: _scaled(g, *factors), grads), state
 
 
-def _cut(g: Array, length: Array, max_norm: float) -> Array:
-    """Return the gradient, scaled so that a norm of `length` becomes at most `max_norm`."""
+def _factors(length: Array, max_norm: Array | float) -> tuple[Array, Array]:
+    """Return two factors that make a norm of `length` at most `max_norm`."""
     limit = jnp.asarray(max_norm, length.dtype)
     long = length > limit
-    before, after = jnp.where(long, length, 1), jnp.where(long, limit, 1)
-    return as_dtype(resized(as_dtype(g, length.dtype), before, after), g.dtype)
+    return ratio(jnp.where(long, length, 1), jnp.where(long, limit, 1))
+
+
+def _scaled(g: Array, first: Array, second: Array) -> Array:
+    """Return g · first · second, computed in the dtype of the factors."""
+    return as_dtype(as_dtype(g, first.dtype) * first * second, g.dtype)
+
+
+@functools.partial(jax.jit, inline=True)  # traced once for each shape
+def _cut(g: Array, lengths: Array, max_norm: Array | float) -> Array:
+    """Return each layer of a leaf, scaled to a norm of at most `max_norm`."""
+    first, second = _factors(lengths, max_norm)
+    return _scaled(g, leading(first, g), leading(second, g))
