@@ -22,6 +22,7 @@ from fnn.inspection import summary as summary
 from fnn.layers import AvgPool as AvgPool
 from fnn.layers import Batched as Batched
 from fnn.layers import BatchNorm as BatchNorm
+from fnn.layers import Composite as Composite
 from fnn.layers import Conv as Conv
 from fnn.layers import ConvTranspose as ConvTranspose
 from fnn.layers import Dense as Dense

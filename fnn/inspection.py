@@ -9,6 +9,7 @@ import jax
 
 from fnn import checks, tree
 from fnn.layers.base import Layer, kind_of, observing, show_layer, spec
+from fnn.layers.composite import Composite
 from fnn.layers.repetition import Repeat
 from fnn.types import PyTree
 
@@ -78,7 +79,8 @@ def summary(model: Layer, x: PyTree) -> Summary:
     Args:
         model: Any layer. What a combinator holds is listed; what another layer calls
             inside counts as part of that layer. What `Repeat` holds is listed once, with
-            the parameters and FLOPs of all copies.
+            the parameters and FLOPs of all copies. A layer that a composite holds but
+            never runs is listed with the output "never run".
         x: One example, or its `jax.ShapeDtypeStruct`.
 
     Returns:
@@ -112,16 +114,20 @@ def summary(model: Layer, x: PyTree) -> Summary:
     if not calls:
         calls = [((kind_of(model),), model, params, state, x, y)]
     prefixes = {path[:i] for path, *_ in calls for i in range(len(path))}
+    run = {path for path, *_ in calls}
     times = {path: layer.times for path, layer, *_ in calls if isinstance(layer, Repeat)}
     if isinstance(model, Repeat):
         times[()] = model.times
-    rows = tuple(
-        _row(math.prod(times.get(path[:i], 1) for i in range(len(path))), path, *call)
-        for path, *call in calls
-        if path not in prefixes
-    )
+    rows: list[LayerSummary] = []
+    # A composite is observed after the layers that it runs.
+    for path, layer, *arrays in [*calls, ((), model, params, state, x, y)]:
+        if path not in prefixes:
+            copies = math.prod(times.get(path[:i], 1) for i in range(len(path)))
+            rows.append(_row(copies, path, layer, *arrays))
+        elif isinstance(layer, Composite):
+            rows += _never_run(layer, path, run)
     flops = _flops(model, params, state, x)
-    return Summary(rows, tree.size(params), tree.nbytes(params), flops)
+    return Summary(tuple(rows), tree.size(params), tree.nbytes(params), flops)
 
 
 def _row(
@@ -144,6 +150,19 @@ def _row(
         copies * tree.size(params),
         None if flops is None else copies * flops,
     )
+
+
+def _never_run(
+    composite: Composite, path: tuple[str, ...], run: set[tuple[str, ...]]
+) -> list[LayerSummary]:
+    """Return a row for each layer of a composite that its `compute` does not run."""
+    return [
+        LayerSummary(
+            "/".join((*path, name)), _in_one_line(show_layer(layer)), "never run", 0, 0.0
+        )
+        for name, layer in composite.children.items()
+        if (*path, name) not in run
+    ]
 
 
 def _flops(layer: Layer, params: Any, state: Any, x: Any) -> float | None:

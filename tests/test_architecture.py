@@ -24,6 +24,7 @@ FLOORS = [
     },
     {
         "layers.base",
+        "layers.composite",
         "layers.parts",
         "layers.combinators",
         "regularizers",
@@ -90,7 +91,7 @@ def test_imports_point_down(path):
 
 
 def test_the_lower_layers_import_no_upper_ones():
-    lower = ("base", "parts", "combinators")
+    lower = ("base", "composite", "parts", "combinators")
     for name in lower:
         for imported, _ in imports_of(PACKAGE / "layers" / f"{name}.py"):
             if imported.startswith("fnn.layers."):

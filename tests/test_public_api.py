@@ -122,7 +122,7 @@ def test_signatures_have_no_catch_all(name):
     """What combinators name is the user's choice; nothing else takes any keyword."""
     thing = PUBLIC[name]
     if inspect.isclass(thing) and issubclass(
-        thing, fnn.layers.combinators._Composite | Exception
+        thing, fnn.layers.combinators._OfParts | Exception
     ):
         return
     parameters = inspect.signature(thing).parameters.values()

@@ -6,6 +6,8 @@ from fnn.layers.combinators import Parallel as Parallel
 from fnn.layers.combinators import Residual as Residual
 from fnn.layers.combinators import Sequential as Sequential
 from fnn.layers.combinators import batched as batched
+from fnn.layers.composite import Composite as Composite
+from fnn.layers.composite import Run as Run
 from fnn.layers.convolution import Conv as Conv
 from fnn.layers.convolution import ConvTranspose as ConvTranspose
 from fnn.layers.convolution import DepthwiseConv as DepthwiseConv

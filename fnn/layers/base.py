@@ -18,7 +18,6 @@ from fnn.tree import STACK
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import Value, show
 
-Apply = TypeVar("Apply", bound=Callable[..., Any])
 Init = TypeVar("Init", bound=Callable[..., Any])
 SAID = ("in layer ", "in the model, ")
 """How a note begins that says from which layer an error came."""
@@ -59,6 +58,8 @@ class Layer(Value):
         super().__init_subclass__()
         if "kind" not in cls.__dict__:
             cls.kind = _snake_case(cls.__name__)
+        if "draws" not in vars(cls) and {"apply", "compute"} & vars(cls).keys():
+            cls.draws = Layer.draws  # type: ignore[method-assign]
 
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         """Make parameters and state; none of either, unless a layer overrides this.
@@ -70,7 +71,17 @@ class Layer(Value):
 
         Returns:
             Parameters and state, which are nested dicts with arrays as leaves.
+
+        Raises:
+            TypeError: If a field holds a layer, whose parameters would be left out.
         """
+        for field in dataclasses.fields(self):
+            if holds_layer(getattr(self, field.name)):
+                raise TypeError(
+                    f"{type(self).__name__} has a layer in its field {field.name!r} and no "
+                    f"init of its own; derive it from fnn.Composite, which initializes and "
+                    f"runs the layers in its fields, or from fnn.layers.Wrapper"
+                )
         return {}, {}
 
     def apply(
@@ -100,6 +111,15 @@ class Layer(Value):
     def forward(self, params: Params, x: PyTree) -> PyTree:
         """Compute the output of a layer without state or randomness."""
         raise TypeError(f"{type(self).__name__} defines neither forward nor apply")
+
+    @property
+    def draws(self) -> bool:
+        """Whether `apply` may use its key; other layers are not handed one.
+
+        True for every layer that overrides `apply`. A layer that only hands its key on
+        can override this, so that a network without random layers is traced faster.
+        """
+        return type(self).apply is not Layer.apply
 
     def __call__(self, params: Params, x: PyTree) -> PyTree:
         """Compute the output at inference, of a model that holds no state."""
@@ -174,6 +194,15 @@ def as_layer(thing: Any, where: str) -> Layer:
     return Function(thing)
 
 
+def holds_layer(value: Any) -> bool:
+    """Return whether the value of a field is a layer, or a tuple, list or dict with one."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return any(map(holds_layer, value))
+    return isinstance(value, Layer)
+
+
 def kind_of(layer: Layer) -> str:
     """Return the word by which a layer is counted; for a callable, its own name."""
     if isinstance(layer, Wrapper):
@@ -209,19 +238,26 @@ def init_child(
     holds nothing gets no entry. Its key depends on `key` and `name` alone, so layers
     without parameters come and go without changing the others' initial values.
     """
-    checks.typed_key(key, "init")
-    with located(name, layer, x, init=True):
-        own_params, own_state = initial(layer, _child_key(key, name), x)
-    if own_params:
-        params[name] = own_params
-    if own_state:
-        state[name] = own_state
+    enter_child(name, layer, key, x, params, state)
     return jax.eval_shape(
         lambda p, s, x: apply_child(name, layer, p, s, x, key=None, train=False)[0],
         params,
         state,
         x,
     )
+
+
+def enter_child(
+    name: str, layer: Layer, key: Key, x: PyTree, params: Params, state: State
+) -> None:
+    """Initialize one layer of a combinator, as `init_child` does, but don't run it."""
+    checks.typed_key(key, "init")
+    with located(name, layer, x, init=True):
+        own_params, own_state = initial(layer, child_key(key, name), x)
+    if own_params:
+        params[name] = own_params
+    if own_state:
+        state[name] = own_state
 
 
 def in_one_program(init: Init) -> Init:
@@ -314,26 +350,12 @@ def apply_child(
     """
     with located(name, layer, x, params, state):
         own_params, own_state = _entry(params, name), _entry(state, name)
-        own_key = _child_key(key, name) if key is not None and takes_key(layer) else None
+        own_key = child_key(key, name) if key is not None and layer.draws else None
         y, new = applied(layer, own_params, own_state, x, key=own_key, train=train)
         if observe := _OBSERVER.get():
             seen = observe(_PATH.get(), layer, own_params, own_state, x, y)
             y = y if seen is None else seen
     return y, {name: new} if new else {}
-
-
-def hands_key_on(apply: Apply) -> Apply:
-    """Mark an `apply` that uses its key for the layer's `children` alone."""
-    _HANDING_ON.add(apply)
-    return apply
-
-
-def takes_key(layer: Any) -> bool:
-    """Return whether a layer may draw; one that can't is spared a key."""
-    apply = type(layer).apply
-    if apply in _HANDING_ON:
-        return any(map(takes_key, layer.children.values()))
-    return apply is not Layer.apply
 
 
 @contextmanager
@@ -360,7 +382,6 @@ class _NoState(dict[str, Any]):
 
 
 _NO_STATE = _NoState()
-_HANDING_ON: set[Callable[..., Any]] = set()
 jax.tree_util.register_pytree_node(_NoState, lambda _: ((), None), lambda *_: _NO_STATE)
 _PATH: ContextVar[tuple[str, ...]] = ContextVar("path", default=())
 _OBSERVER: ContextVar[Callable[..., Any] | None] = ContextVar("observer", default=None)
@@ -456,7 +477,8 @@ def _entry(tree: Any, name: str) -> Any:
     return tree if isinstance(tree, _NoState) else tree.get(name, {})
 
 
-def _child_key(key: Key, name: str) -> Key:
+def child_key(key: Key, name: str) -> Key:
+    """Return the key of the layer of this name."""
     # The stack of `Repeat` was called `layer` once; its seeds give the same values still.
     name = "layer" if name == STACK else name
     return jax.random.fold_in(key, zlib.crc32(name.encode()))

@@ -12,22 +12,18 @@ from fnn import checks, tree
 from fnn.layers.base import (
     Layer,
     applied,
-    apply_child,
     as_layer,
-    hands_key_on,
-    in_one_program,
-    init_child,
     initial,
     located,
     spec,
-    takes_key,
 )
-from fnn.layers.parts import LayerLike, Parts
+from fnn.layers.composite import Composite, LayerLike, Part, Run, any_layer_draws
+from fnn.layers.parts import Parts
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import same, show
 
 
-class _Composite(Parts):
+class _OfParts(Parts):
     """Several layers, given one by one or by name."""
 
     def __init_subclass__(cls) -> None:
@@ -75,7 +71,7 @@ class _Composite(Parts):
                 yield f"{field.name}={show(value)}"
 
 
-class Sequential(_Composite):
+class Sequential(_OfParts):
     """Apply layers one after the other: y = fₙ(… f₂(f₁(x))).
 
     It has the length, the order and the items of its layers: `model[0]`, `model[-1]`,
@@ -110,33 +106,15 @@ class Sequential(_Composite):
     def __init__(self, *layers: LayerLike, **named: LayerLike) -> None:
         self._take(layers, named)
 
-    @in_one_program
-    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
-        params: Params = {}
-        state: State = {}
-        x = spec(x)
-        for name, layer in self.children.items():
-            x = init_child(name, layer, key, x, params, state)
-        return params, state
+    draws = property(any_layer_draws)
 
-    @hands_key_on
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        x: PyTree,
-        *,
-        key: Key | None = None,
-        train: bool = False,
-    ) -> tuple[PyTree, State]:
-        new: State = {}
-        for name, layer in self.children.items():
-            x, own = apply_child(name, layer, params, state, x, key=key, train=train)
-            new |= own
-        return x, new
+    def compute(self, run: Run, x: PyTree) -> PyTree:
+        for layer in run.layers:
+            x = layer(x)
+        return x
 
 
-class Parallel(_Composite):
+class Parallel(_OfParts):
     """Apply layers to the same input: y = merge((f₁(x), …, fₙ(x))).
 
     Args:
@@ -169,26 +147,14 @@ class Parallel(_Composite):
     ) -> None:
         self._take(layers, named | {"merge": merge})
 
-    @in_one_program
-    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
-        return _init_each(self.children, key, x)
+    draws = property(any_layer_draws)
 
-    @hands_key_on
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        x: PyTree,
-        *,
-        key: Key | None = None,
-        train: bool = False,
-    ) -> tuple[PyTree, State]:
-        outputs, new = _apply_each(self.children, params, state, x, key, train)
-        y = tuple(outputs.values())
-        return y if self.merge is None else self.merge(y), new
+    def compute(self, run: Run, x: PyTree) -> PyTree:
+        y = tuple(layer(x) for layer in run.layers)
+        return y if self.merge is None else self.merge(y)
 
 
-class Residual(Layer):
+class Residual(Composite):
     """Add a layer's output to its input: y = shortcut(x) + branch(x).
 
     Source: He et al. 2016, "Deep residual learning for image recognition".
@@ -216,35 +182,23 @@ class Residual(Layer):
             as_layer(self.shortcut, "shortcut of Residual")
 
     @functools.cached_property
-    def children(self) -> dict[str, Layer]:
-        """The branch, and the shortcut where there is one, by name."""
-        children = {"branch": as_layer(self.branch, "branch")}
+    def _parts(self) -> dict[str, Any]:
+        parts = {"branch": Part("branch", as_layer(self.branch, "branch"))}
         if self.shortcut is not None:
-            children["shortcut"] = as_layer(self.shortcut, "shortcut")
-        return children
+            parts["shortcut"] = Part("shortcut", as_layer(self.shortcut, "shortcut"))
+        return parts
 
-    @in_one_program
-    def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
-        return _init_each(self.children, key, x)
+    draws = property(any_layer_draws)
 
-    @hands_key_on
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        x: PyTree,
-        *,
-        key: Key | None = None,
-        train: bool = False,
-    ) -> tuple[PyTree, State]:
-        outputs, new = _apply_each(self.children, params, state, x, key, train)
-        y, x = outputs["branch"], outputs.get("shortcut", x)
+    def compute(self, run: Run, x: PyTree) -> PyTree:
+        y = run.branch(x)
+        x = x if self.shortcut is None else run.shortcut(x)
         if jax.tree.map(jnp.shape, x) != jax.tree.map(jnp.shape, y):
             raise ValueError(
                 f"Residual can't add its branch's output, {checks.describe(y)}, to "
                 f"{checks.describe(x)}; give it a shortcut that changes the shape alike"
             )
-        return tree.add(x, y), new
+        return tree.add(x, y)
 
 
 class Batched(Layer):
@@ -295,7 +249,7 @@ class Batched(Layer):
         layer = as_layer(self.layer, "layer")
         if key is not None:
             checks.typed_key(key, "a batched model")
-            key = jax.random.split(key, size) if takes_key(layer) else None
+            key = jax.random.split(key, size) if layer.draws else None
 
         def one(x: PyTree, key: Key | None) -> tuple[PyTree, State]:
             with located(None, layer, x, params, state):
@@ -334,30 +288,3 @@ def _check_not_reserved(owner: str, names: tuple[str, ...]) -> None:
             f"{owner} can't name a layer {tree.STACK!r}: the name is reserved for the "
             f"stacked parameters of fnn.Repeat"
         )
-
-
-def _init_each(children: dict[str, Layer], key: Key, x: PyTree) -> tuple[Params, State]:
-    """Initialize layers that all take the same input."""
-    params: Params = {}
-    state: State = {}
-    for name, layer in children.items():
-        init_child(name, layer, key, spec(x), params, state)
-    return params, state
-
-
-def _apply_each(
-    children: dict[str, Layer],
-    params: Params,
-    state: State,
-    x: PyTree,
-    key: Key | None,
-    train: bool,
-) -> tuple[dict[str, PyTree], State]:
-    """Apply layers to the same input; return their outputs by name, and new state."""
-    outputs = {}
-    new: State = {}
-    for name, layer in children.items():
-        y, own = apply_child(name, layer, params, state, x, key=key, train=train)
-        outputs[name] = y
-        new |= own
-    return outputs, new

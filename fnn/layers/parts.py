@@ -3,26 +3,24 @@
 import copy
 import functools
 import operator
-from collections.abc import Callable, Iterator
-from typing import Any, Self, TypeAlias, overload
+from collections.abc import Iterator
+from typing import Any, Self, overload
 
-from fnn.layers.base import Layer, as_layer, kind_of
+from fnn.layers.base import as_layer, kind_of
+from fnn.layers.composite import Composite, LayerLike, Part
 
-LayerLike: TypeAlias = Layer | Callable[[Any], Any]
 
-
-class Parts(Layer):
+class Parts(Composite):
     """Base of what has several layers, named by kind and count or by the user."""
 
     layers: tuple[LayerLike, ...]
     names: tuple[str, ...] | None = None
 
     @functools.cached_property
-    def children(self) -> dict[str, Layer]:
-        """The layers by name; plain callables are wrapped."""
+    def _parts(self) -> dict[str, Any]:
         names = _counted(self.layers) if self.names is None else self.names
         layers = [as_layer(layer, "layer") for layer in self.layers]
-        return dict(zip(names, layers, strict=True))
+        return {"layers": tuple(map(Part, names, layers))}
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -9,13 +9,11 @@ from fnn.layers.base import (
     Layer,
     apply_child,
     as_layer,
-    hands_key_on,
     in_one_program,
     init_child,
     spec,
-    takes_key,
 )
-from fnn.layers.parts import LayerLike
+from fnn.layers.composite import LayerLike
 from fnn.tree import STACK
 from fnn.types import Key, Params, PyTree, State
 
@@ -66,6 +64,10 @@ class Repeat(Layer):
         """The layer, of which the copies are made, by name."""
         return {STACK: as_layer(self.layer, "layer of Repeat")}
 
+    @property
+    def draws(self) -> bool:
+        return self.children[STACK].draws
+
     @in_one_program
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         checks.typed_key(key, "Repeat.init")
@@ -80,7 +82,6 @@ class Repeat(Layer):
 
         return jax.vmap(init_copy)(jax.random.split(key, self.times))
 
-    @hands_key_on
     def apply(
         self,
         params: Params,
@@ -93,7 +94,7 @@ class Repeat(Layer):
         keys = None
         if key is not None:
             checks.typed_key(key, "Repeat")
-            keys = jax.random.split(key, self.times) if takes_key(self) else None
+            keys = jax.random.split(key, self.times) if self.draws else None
 
         def apply_copy(
             x: PyTree, own: tuple[Params, State, Key | None]

@@ -3,7 +3,8 @@
 In PyTorch an array bears the name of its module, a dot, and `weight` or `bias`. Modules
 are named like this, unless a table says otherwise: a layer of a `Sequential` or a
 `Parallel` by its position, as in `torch.nn.Sequential`, or by the name that it was given;
-those of a `Residual` are `branch` and `shortcut`. The table, `names`, has PyTorch's name
+those of a `Residual` are `branch` and `shortcut`, those of a `Composite` the fields, with
+`blocks.0` for layer 0 of the field `blocks`. The table, `names`, has PyTorch's name
 by fnn's path; what is inside is named below it, unless it is in the table too:
 
     {"residual_0": "layer1.0", "residual_0/branch/conv_0": "layer1.0.conv1"}

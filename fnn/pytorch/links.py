@@ -1,5 +1,6 @@
 """A walk through a model: which array is called what in PyTorch."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 
 from fnn.layers.base import Layer, as_layer, observing, show_layer, spec
 from fnn.layers.combinators import Batched, Parallel, Residual, Sequential
+from fnn.layers.composite import Composite
 from fnn.layers.linear import Dense, Flatten, Reshape
 from fnn.layers.stochastic import DropConnect
 from fnn.pytorch.rules import Rule, rule_of
@@ -75,24 +77,28 @@ class _Walk:
         match layer:
             case Batched():
                 return self.layer(as_layer(layer.layer, "layer"), path, module, order)
-            case Sequential():
-                for i, (name, child) in enumerate(layer.children.items()):
-                    default = str(i) if layer.names is None else name
-                    order = self._child(child, (*path, name), module, default, order)
-                return order
-            case Parallel():
-                for i, (name, child) in enumerate(layer.children.items()):
-                    default = str(i) if layer.names is None else name
-                    after = self._child(child, (*path, name), module, default, order)
-                    _check_order(after is None, path, layer)
-                return None
-            case Residual():
-                for name, child in layer.children.items():
-                    after = self._child(child, (*path, name), module, name, order)
-                    _check_order(after is order, path, layer)
-                return order
+            case Composite():
+                return self._children(layer, path, module, order)
         self._arrays(layer, path, module, order)
         return self._order_after(layer, path, order)
+
+    def _children(
+        self, layer: Composite, path: tuple[str, ...], module: str, order: NDArray | None
+    ) -> NDArray | None:
+        """Link what the layers of a composite hold, as `layer` does."""
+        after = order
+        for name, child in layer.children.items():
+            inside = *path, name
+            if inside not in self._calls:  # `compute` never runs it
+                continue
+            before = after if isinstance(layer, Sequential) else order
+            default = _attribute(layer, name)
+            after = self._child(child, inside, module, default, before)
+            if isinstance(layer, Residual):
+                _check_order(after is order, path, layer)
+            elif not isinstance(layer, Sequential):  # how it is wired is not known
+                _check_order(after is None, path, layer)
+        return after
 
     def _child(
         self,
@@ -136,6 +142,17 @@ class _Walk:
             return order if len(before) == 1 else _channels_first(before)
         _check_order(order is None and len(before) == 1 and 1 in after, path, layer)
         return None
+
+
+def _attribute(composite: Composite, name: str) -> str:
+    """Return PyTorch's name for a layer: `blocks.0` for layer 0 of the field `blocks`."""
+    if isinstance(composite, Sequential | Parallel) and composite.names is None:
+        return str(list(composite.children).index(name))
+    for field in dataclasses.fields(composite):
+        index = name.removeprefix(f"{field.name}_")
+        if index != name and not isinstance(getattr(composite, field.name), Layer):
+            return f"{field.name}.{index}"
+    return name
 
 
 def _channels_first(shape: Shape) -> NDArray | None:

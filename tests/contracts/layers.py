@@ -33,7 +33,38 @@ def initialized(layer, x):
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), x.dtype), trees)
 
 
+class UNet(fnn.Composite):
+    """Two paths, of which one is deeper and runs a random block twice."""
+
+    down: fnn.Layer
+    blocks: tuple[fnn.Layer, ...]
+    up: fnn.Layer
+
+    def compute(self, run, x):
+        h = run.down(x)
+        for block in (*run.blocks, run.blocks[0]):
+            h = block(h)
+        return jax.numpy.concatenate([x, run.up(h)], axis=-1)
+
+
+def unet(p, x):
+    h = dense(p["down"], x)
+    for name in ("blocks_0", "blocks_1", "blocks_0"):
+        h = np.tanh(dense(p[name]["dense_0"], h))
+    return np.concatenate([x, dense(p["up"], h)], axis=-1)
+
+
+def block():
+    return fnn.Sequential(fnn.Dense(4), jax.numpy.tanh, fnn.Dropout(0.5))
+
+
 LAYERS = {
+    "Composite": LayerRow(
+        lambda: UNet(fnn.Dense(4), (block(), block()), fnn.Dense(2)),
+        (3,),
+        unet,
+        random=True,
+    ),
     "Dense": LayerRow(lambda: fnn.Dense(3), (4,), dense),
     "Dense, no bias": LayerRow(lambda: fnn.Dense(3, bias=False), (4,), dense),
     "Dense, over positions": LayerRow(lambda: fnn.Dense(3), (5, 4), dense),
