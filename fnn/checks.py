@@ -25,7 +25,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 def between(name: str, value: Any, low: float, high: float) -> None:
     """Raise unless low <= value <= high; arrays and tracers are taken on trust."""
-    if isinstance(value, jax.Array):
+    if any(isinstance(number, jax.Array) for number in (value, low, high)):
         return
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not low <= value <= high:

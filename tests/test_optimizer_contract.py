@@ -136,6 +136,32 @@ def test_optimizer_maps_over_the_rate(name, x64):
         chex.assert_trees_all_close(row_i, run(float(rate)), rtol=1e-12, atol=1e-15)
 
 
+@over({name: row for name, row in OPTIMIZERS.items() if "," not in name})
+def test_optimizer_takes_numbers_of_any_kind(row):
+    """Every number may be NumPy's, an array or traced, as a search maps over it."""
+    optimizer, params = row.make(), parameters("float32")
+    fields = [field.name for field in dataclasses.fields(optimizer)]
+    numbers = {name: getattr(optimizer, name) for name in fields}
+    numbers = {name: n for name, n in numbers.items() if isinstance(n, float)}
+
+    def moved(**changed):
+        changing = dataclasses.replace(optimizer, **changed)
+        return changing.update(params, changing.init(params), params)[0]
+
+    @jax.jit
+    def run():
+        as_numpy = [moved(**{name: np.float32(n)}) for name, n in numbers.items()]
+        mapped = [
+            jax.vmap(lambda n, name=name: moved(**{name: n}))(jnp.float32([n]))
+            for name, n in numbers.items()
+        ]
+        return moved(), as_numpy, jax.tree.map(lambda leaf: leaf[0], mapped)
+
+    expected, *others = run()
+    for updates in jax.tree.leaves(others, is_leaf=lambda node: isinstance(node, dict)):
+        chex.assert_trees_all_close(updates, expected, rtol=1e-5, atol=1e-6)
+
+
 @over(OVER_RATE)
 def test_optimizer_minimizes_a_quadratic(row):
     """The rate is an array here, and falls."""

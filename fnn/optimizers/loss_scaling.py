@@ -89,7 +89,7 @@ class DynamicLossScale(Optimizer):
         check_optimizer(self.optimizer, "DynamicLossScale")
         checks.between("initial", self.initial, SMALLEST, LARGEST)
         checks.between("factor", self.factor, 1, LARGEST)
-        if self.factor == 1:
+        if not isinstance(self.factor, jax.Array) and self.factor == 1:
             raise ValueError(f"factor must be above 1, got {self.factor!r}")
         self._set(period=checks.positive_integer("period", self.period))
 

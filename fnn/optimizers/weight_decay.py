@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks, tree
 from fnn.optimizers.base import (
@@ -25,15 +26,15 @@ from fnn.values import show
 def decayed(
     updates: PyTree,
     params: Params | None,
-    factors: float | PyTree,
+    factors: float | Array | PyTree,
     on: Pattern,
     owner: str,
 ) -> PyTree:
     """Return updates + factor · params where `on` matches, and `updates` elsewhere.
 
-    The factor is one number, or a tree of one for each leaf.
+    The factor is one number, also NumPy's or a traced one, or a tree of one for each leaf.
     """
-    if isinstance(factors, float | int) and factors == 0:
+    if isinstance(factors, float | int | np.number) and factors == 0:
         return updates
 
     def leaf_decayed(match: bool, leaf: Array, p: Array, factor: float | Array) -> Array:
@@ -43,7 +44,7 @@ def decayed(
 
     params = needed(params, owner)
     decays = matches(params, on, owner)
-    if isinstance(factors, float | int):
+    if jax.tree_util.all_leaves([factors]):
         factors = jax.tree.map(lambda _, factor=factors: factor, decays)
     return jax.tree.map(leaf_decayed, decays, updates, params, factors)
 
