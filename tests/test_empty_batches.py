@@ -89,22 +89,32 @@ def test_a_private_step_is_taken():
     assert moved.max() > 1e-3
 
 
-def test_an_own_objective_says_what_counts_by_its_method():
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("kind", [dict, tuple])
+def test_an_own_objective_says_what_counts_by_its_method(kind, accumulate):
+    """Whatever its batches are: also pairs, which are not inputs and targets."""
+
+    def made(x, weights):
+        return (x, weights) if kind is tuple else {"x": x, "w": weights}
+
+    def parts(batch):
+        return batch if kind is tuple else (batch["x"], batch["w"])
+
     class Mean(fnn.values.Value):
         def __call__(self, params, state, batch, key):
-            x, weights = batch["x"], batch["w"]
+            x, weights = parts(batch)
             loss = jnp.sum(weights * (params["w"] - x) ** 2) / jnp.sum(weights)
             return loss, (state, {"loss": loss})
 
         def weight(self, batch):
-            return jnp.sum(batch["w"])
+            return jnp.sum(parts(batch)[1])
 
     start = fnn.TrainState.create({"w": jnp.ones(())}, {}, OPTIMIZER, key=jax.random.key(0))
-    step = jax.jit(fnn.make_step(Mean(), OPTIMIZER))
-    after, metrics = step(start, {"x": jnp.ones(4), "w": jnp.zeros(4)})
+    step = jax.jit(fnn.make_step(Mean(), OPTIMIZER, accumulate=accumulate))
+    after, metrics = step(start, made(jnp.ones(4), jnp.zeros(4)))
     chex.assert_trees_all_equal((after[:3], after.step), (start[:3], start.step))
     assert np.isnan(metrics["loss"])
-    after, _ = step(start, {"x": jnp.zeros(4), "w": jnp.ones(4)})
+    after, _ = step(start, made(jnp.zeros(4), jnp.ones(4)))
     assert after.step == 1
     assert after.params["w"] < 1
 

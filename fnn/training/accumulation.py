@@ -57,9 +57,13 @@ def accumulated(gradient: Gradient, times: int, objective: Any) -> Gradient:
 
 
 def may_be_empty(objective: Any, batch: PyTree) -> bool:
-    """Return whether the examples of a batch have weights, which may all be 0."""
-    pair = isinstance(batch, tuple) and len(batch) == 2
-    return hasattr(objective, "weight") and not pair
+    """Return whether the weight of a batch may be 0, so that a step must look at it.
+
+    It may wherever the objective has a method `weight`, unless its method `may_be_empty`
+    says otherwise of the batch.
+    """
+    asked = getattr(objective, "may_be_empty", None)
+    return hasattr(objective, "weight") and (asked is None or asked(batch))
 
 
 def count(batch: PyTree) -> Array:

@@ -184,6 +184,10 @@ class Supervised(Value):
         x, _, *weights = batch
         return jnp.sum(weights[0], dtype=jnp.result_type(float)) if weights else count(x)
 
+    def may_be_empty(self, batch: tuple[PyTree, ...]) -> bool:
+        """Return whether a batch has weights, which may all be 0."""
+        return len(batch) > 2
+
 
 def supervised(
     model: Layer,

@@ -187,7 +187,8 @@ def make_step(
             has a method `weight(batch)`, as what `supervised` makes does.
             Such a weight of 0 says that no example of a batch counts: then the step
             returns the state as it was, and NaN for means over the batch, unless there
-            is a `gradient`. A microbatch of weight 0 counts nowhere.
+            is a `gradient`. A microbatch of weight 0 counts nowhere. An objective whose
+            method `may_be_empty(batch)` returns False saves the step this choice.
         layout: Where the new state is to lie, on a mesh of several devices; see
             `fnn.sharding`.
 
