@@ -1,8 +1,11 @@
 """What Python, NumPy and JAX say of a layer that fails, in words of fnn's."""
 
+import ast
 import inspect
+import linecache
 import re
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -91,17 +94,63 @@ def not_applied(owner: str, shown: str, made: Any) -> TypeError:
 
 
 def _of_a_missing_key(error: KeyError, x: PyTree, params: Any, state: Any) -> Exception:
-    """Return an error that names the dicts that lack a key, and the keys that they have."""
-    key = error.args[0] if error.args else None
-    dicts = {"x": x, "params": params, "state": state}
-    lacking = [
-        f"{name} has {', '.join(map(repr, held)) or 'no keys'}"
-        for name, held in dicts.items()
-        if isinstance(held, Mapping) and key not in held and (held or name != "x")
-    ]
-    if not lacking or (isinstance(key, str) and " " in key):
-        return error
-    return ValueError(f"there is no {key!r}: {'; '.join(lacking)}")
+    """Return an error that names the dict that lacks a key, and the keys that it has.
+
+    An error of what a layer looks up elsewhere, in a table of its own, stays as it is.
+    """
+    variable, asked = _asked_for_a_key(error)
+    for name, held in {"x": x, "params": params, "state": state}.items():
+        for path, node in _dicts(name, held):
+            # Under `vmap` a layer sees other dicts, with the same keys.
+            alike = variable == name and asked is not None and set(node) == set(asked)
+            if node is asked or alike:
+                keys = ", ".join(map(repr, node)) or "no keys"
+                return ValueError(f"there is no {error.args[0]!r}: {path} has {keys}")
+    return error
+
+
+def _dicts(path: str, node: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a dict and those inside of it, each with the expression that gives it."""
+    if isinstance(node, Mapping):
+        yield path, node
+        for key, inner in node.items():
+            yield from _dicts(f"{path}[{key!r}]", inner)
+
+
+def _asked_for_a_key(error: KeyError) -> tuple[str | None, Mapping[Any, Any] | None]:
+    """Return a variable, and the dict in it whose subscript failed; None if unknown.
+
+    For `params["a"]["w"]` these are `params` and what it has under "a". They are read from
+    the source of the innermost frame.
+    """
+    frame, _ = list(traceback.walk_tb(error.__traceback__))[-1]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    start, stop, last = place.colno, place.end_colno, place.end_lineno
+    if place.lineno is None or start is None or stop is None or last is None:
+        return None, None
+    numbers = range(place.lineno, last + 1)
+    lines = [linecache.getline(place.filename, n).encode() for n in numbers]
+    lines[-1] = lines[-1][:stop]
+    lines[0] = lines[0][start:]
+    try:
+        failed = ast.parse(b"".join(lines), mode="eval").body
+    except SyntaxError:
+        return None, None
+    if not isinstance(failed, ast.Subscript):
+        return None, None
+    name, node = _held(failed.value, frame.f_locals)
+    return name, node if isinstance(node, Mapping) else None
+
+
+def _held(node: ast.expr, variables: Mapping[str, Any]) -> tuple[str | None, Any]:
+    """Return a variable, and what an expression such as `params["a"]` takes from it."""
+    match node:
+        case ast.Name(id=name):
+            return name, variables.get(name)
+        case ast.Subscript(value=outer, slice=ast.Constant(value=key)):
+            name, held = _held(outer, variables)
+            return name, held.get(key) if isinstance(held, Mapping) else None
+    return None, None
 
 
 def _wrong_signature(call: Call) -> str | None:

@@ -99,7 +99,7 @@ BROKEN = {
     "apply of x": (ApplyOfX(), r"must take \(self, params, state, x, key=..., train=...\)"),
     "another name": (
         OtherName(),
-        "there is no 'weight': params has 'w'; state has no keys",
+        "there is no 'weight': params has 'w'",
     ),
     "two arguments": (lambda x, y: x, r"as a layer, must take \(x\), it takes \(x, y\)"),
     "nothing": (lambda x: None, "gives None in place of an output"),
@@ -180,6 +180,34 @@ def test_a_missing_key_of_the_input_is_named_with_the_keys_there_and_the_path():
         with pytest.raises(ValueError, match="there is no 'meta': x has 'image'") as error:
             call()
         assert "in layer 'stem/joined_0', " in notes(error)
+
+
+class Named(fnn.Layer):
+    """Looks something up in a table of its own."""
+
+    name: str
+    raised: bool = False
+
+    def init(self, key, x):
+        return {"inner": {"w": jnp.ones(())}}, {}
+
+    def forward(self, params, x):
+        if self.raised:
+            raise KeyError(self.name)
+        functions = {"relu": jax.nn.relu, "outer": params["inner"]}
+        function = functions[self.name]
+        return (function)(x) if callable(function) else function["v"] * x
+
+
+@pytest.mark.parametrize("x", [X, {"a": X}], ids=["array", "dict"])
+def test_a_key_that_a_layer_misses_elsewhere_is_its_own_error(x):
+    for layer in (Named("gelu"), Named("gelu", raised=True)):
+        with pytest.raises(KeyError, match="gelu") as error:
+            fnn.Sequential(layer).init(key(), x)
+        assert "in layer 'named_0', " in notes(error)
+    message = r"there is no 'v': params\['inner'\] has 'w'"
+    with pytest.raises(ValueError, match=message):
+        fnn.Sequential(Named("outer")).init(key(), x)
 
 
 def dense(*widths):
