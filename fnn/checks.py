@@ -67,7 +67,14 @@ def floating(owner: str, x: Any) -> np.dtype[Any]:
         raise TypeError(
             f"{owner} takes an array or a jax.ShapeDtypeStruct, got {describe(x)}"
         )
-    if not jnp.issubdtype(dtype, jnp.floating):
+    try:
+        numbers = jnp.issubdtype(dtype, jnp.floating)
+    except TypeError:  # a dtype that is not NumPy's
+        instead = cure(x, numbers=True) or "give numpy.asarray(...) of it"
+        raise TypeError(
+            f"{owner} takes an array of NumPy or JAX, got {given(x)}; {instead}"
+        ) from None
+    if not numbers:
         raise TypeError(
             f"{owner} takes floating-point numbers, got {describe(x)}; convert first, "
             f"for example images.astype('float32') / 255"

@@ -49,7 +49,7 @@ def _words(tree: Any) -> Iterator[str]:
             yield ", " if i else ""
             yield from _words(value)
         yield closing
-    elif hasattr(tree, "shape") and hasattr(tree, "dtype"):
+    elif _is_array(tree):
         yield f"{dtype_name(tree.dtype)}[{','.join(map(str, tree.shape))}]"
     else:
         # The repr of a table or of a loader may take long, and says little.
@@ -57,6 +57,15 @@ def _words(tree: Any) -> Iterator[str]:
         text = repr(tree) if plain else getattr(tree, "__qualname__", "")
         cut = text if len(text) <= LONGEST_LEAF else f"{text[:LONGEST_LEAF]}..."
         yield f"{type(tree).__name__} {cut}".rstrip()
+
+
+def _is_array(thing: Any) -> bool:
+    """Return whether a thing has a shape and a dtype: a class of arrays has none."""
+    try:
+        has_both = hasattr(thing, "shape") and hasattr(thing, "dtype")
+    except RuntimeError:  # a tensor of PyTorch whose rows differ in length
+        return False
+    return has_both and not isinstance(thing, type)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -77,7 +86,7 @@ def given(leaf: Any) -> str:
         inner = type(leaf[0]).__name__
         return f"a {type(leaf).__name__} of {len(leaf)}, its first {inner}"
     foreign = not isinstance(leaf, jax.Array) and type(leaf) is not np.ndarray
-    kind = f"{type(leaf).__name__} " if foreign and hasattr(leaf, "shape") else ""
+    kind = f"{type(leaf).__name__} " if foreign and _is_array(leaf) else ""
     return kind + describe(leaf)
 
 
@@ -110,9 +119,11 @@ def cure(leaf: Any, numbers: bool) -> str | None:
             least, most = min(lengths), max(lengths)
             return f"pad its rows, of {least} to {most} elements, to one length"
         return "give numpy.asarray(...) of it"
-    library = type(leaf).__module__.partition(".")[0]
-    if library == "torch":
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(leaf, torch.Tensor):
         return _cure_of_tensor(leaf)
+    if isinstance(leaf, type):
+        return "give an instance, not the class"
     if hasattr(leaf, "toarray") or hasattr(leaf, "todense"):
         return "a sparse matrix must be made dense: give its toarray()"
     if isinstance(leaf, np.ma.MaskedArray):
@@ -120,7 +131,7 @@ def cure(leaf: Any, numbers: bool) -> str | None:
     if hasattr(leaf, "to_tensor"):
         return "its rows differ in length: give its to_tensor()"
     dtype = getattr(leaf, "dtype", None)
-    if not hasattr(leaf, "__array__") and (dtype is None or not hasattr(leaf, "shape")):
+    if not hasattr(leaf, "__array__") and not _is_array(leaf):
         scalar = isinstance(leaf, bool | int | float | complex | str | bytes)
         lazy = not scalar and hasattr(leaf, "__getitem__")
         return LAZY if lazy else "give a NumPy or JAX array"
@@ -129,6 +140,8 @@ def cure(leaf: Any, numbers: bool) -> str | None:
 
 def _cure_of_tensor(tensor: Any) -> str | None:
     """Return how a tensor of PyTorch's becomes one that NumPy can read."""
+    if tensor.is_nested:
+        return "its rows differ in length: give its to_padded_tensor(0)"
     steps = []
     if getattr(tensor, "requires_grad", False):
         steps.append("detach()")

@@ -158,6 +158,40 @@ def test_arrays_that_jax_can_hold_pass():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (
+            lambda t: t.utils.data.TensorDataset(t.zeros(6, 4)),
+            "TensorDataset; data that is",
+        ),
+        (lambda t: t.utils.data.DataLoader([0]), "DataLoader; give a NumPy or JAX array"),
+        (lambda t: t.nn.Linear(4, 4), "Linear; give a NumPy or JAX array"),
+        (lambda t: t.float32, "dtype; give a NumPy or JAX array"),
+        (lambda t: t.Tensor, "Tensor; give an instance, not the class"),
+        (
+            lambda t: t.nested.nested_tensor([t.zeros(3), t.zeros(4)]),
+            r"Tensor; its rows differ in length: give its to_padded_tensor\(0\)",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_what_else_comes_from_pytorch_is_named(make, message):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=f"^x must be an array of numbers, got .*{message}"):
+        checks.arrays(make(torch), "x")
+
+
+def test_a_layer_refuses_tensors_of_pytorch():
+    torch = pytest.importorskip("torch")
+    for tensor, instead in (
+        (torch.zeros(4), r"numpy.asarray\(...\) of it"),
+        (torch.zeros(4, requires_grad=True), r"its detach\(\)"),
+    ):
+        with pytest.raises(TypeError, match=f"Dense takes an array of.*give {instead}"):
+            fnn.Dense(2).init(key(), tensor)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
         (lambda t: t.zeros(6, 4, requires_grad=True), r"torch.float32\[6,4\].*detach\(\)$"),
         (lambda t: t.zeros(6, 4, dtype=t.bfloat16), r"bfloat16.*give its float\(\)$"),
         (lambda t: t.zeros(6, 4, device="meta"), r"give its cpu\(\)$"),
