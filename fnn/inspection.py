@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn import checks, tree
-from fnn.layers.base import Layer, kind_of, observing, show_layer, spec
+from fnn.layers.base import Layer, kind_of, observed, show_layer, spec
 from fnn.layers.composite import Composite
 from fnn.layers.repetition import Repeat
 from fnn.types import PyTree
@@ -109,8 +109,7 @@ def summary(model: Layer, x: PyTree) -> Summary:
         path, layer, *trees = call
         calls.append((path, layer, *(spec(part) for part in trees)))
 
-    with observing(observe):
-        y, _ = jax.eval_shape(model.apply, params, state, x)
+    y = observed(observe, model, params, state, x)
     if not calls:
         calls = [((kind_of(model),), model, params, state, x, y)]
     prefixes = {path[:i] for path, *_ in calls for i in range(len(path))}

@@ -1,11 +1,13 @@
 """How a summary prints: as a table that fits the terminal, with inner layers indented."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
+from fnn import pytorch
 from fnn.inspection import LayerSummary, Summary
 
 CONV = "fnn.Conv(16, (3, 3), padding=1, bias=False, kernel_init=fnn.initializers.he_normal)"
@@ -84,3 +86,14 @@ def test_a_row_has_the_layer_in_one_line():
     assert "  " not in shown
     assert [len(line) <= 80 for line in str(summary).splitlines()] == [True] * 7
     assert "\nresidual_0/branch\n  relu_0  " in str(summary)
+
+
+def test_a_model_is_seen_layer_by_layer_after_jax_has_traced_it():
+    model, x = fnn.Sequential(fnn.Dense(3), jax.nn.relu), jnp.ones(4)
+    params, state = model.init(jax.random.key(0), x)
+    apply = model.apply
+    arguments = jax.eval_shape(lambda *args: args, params, state, x)
+    jax.eval_shape(apply, *arguments)
+    assert [row.path for row in fnn.summary(model, x).rows] == ["dense_0", "relu_0"]
+    assert list(pytorch.to_state_dict(model, params, state, x)) == ["0.bias", "0.weight"]
+    assert apply(params, state, x)[0].shape == (3,)

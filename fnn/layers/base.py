@@ -371,6 +371,15 @@ def observing(callback: Callable[..., Any]) -> Iterator[None]:
         _OBSERVER.reset(token)
 
 
+def observed(
+    callback: Callable[..., Any], model: Layer, params: Params, state: State, x: PyTree
+) -> PyTree:
+    """Return the spec of a model's output; `callback` sees each layer as in `observing`."""
+    with observing(callback):
+        # A function that is new, as JAX doesn't trace one again that it knows.
+        return jax.eval_shape(lambda *args: model.apply(*args)[0], params, state, x)
+
+
 class _NoState(dict[str, Any]):
     """The state of `model(params, x)`; a layer that reads from it says what to do."""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.layers.base import Layer, as_layer, observing, show_layer, spec
+from fnn.layers.base import Layer, as_layer, observed, show_layer, spec
 from fnn.layers.combinators import Batched, Parallel, Residual, Sequential
 from fnn.layers.composite import Composite
 from fnn.layers.linear import Dense, Flatten, Reshape
@@ -55,8 +55,7 @@ def _calls(model: Layer, x: PyTree) -> dict[tuple[str, ...], _Call]:
         calls[path] = _Call({"params": params, "state": state}, spec(x))
 
     params, state = jax.eval_shape(model.init, jax.random.key(0), spec(x))
-    with observing(observe):
-        jax.eval_shape(model.apply, params, state, x)
+    observed(observe, model, params, state, x)
     return calls | {(): _Call({"params": params, "state": state}, spec(x))}
 
 
