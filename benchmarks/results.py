@@ -34,7 +34,7 @@ def machine(device: Mapping[str, str]) -> dict[str, Any]:
 def processor() -> str:
     """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
     found = re.search(r"model name\s*:\s*(.+)", text)
     return found[1].strip() if found else platform.processor() or platform.machine()
 
@@ -56,7 +56,7 @@ def path(suite: str, about: Mapping[str, Any]) -> Path:
 
 def read(file: Path) -> tuple[dict[str, Any], list[Row]]:
     """Return what the results of a file were measured on, and the rows."""
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     return content["machine"], [Row(**row) for row in content["rows"]]
 
 
@@ -70,7 +70,7 @@ def write(file: Path, about: Mapping[str, Any], rows: Iterable[Row]) -> None:
     head = json.dumps(dict(about), ensure_ascii=False)
     body = ",\n".join(lines)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(f'{{"machine": {head}, "rows": [\n{body}\n]}}\n')
+    file.write_text(f'{{"machine": {head}, "rows": [\n{body}\n]}}\n', encoding="utf-8")
 
 
 def files(suite: str) -> list[Path]:

@@ -123,9 +123,9 @@ def write(suite: Suite) -> None:
 def put(name: str, lines: Sequence[str], file: Path) -> None:
     """Put lines into a file, between the two comments there that a name has."""
     begin, end = f"<!-- results: {name} -->", "<!-- end of results -->"
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     pattern = rf"{re.escape(begin)}.*?{re.escape(end)}"
     if not re.search(pattern, text, re.DOTALL):
         raise ValueError(f"{file.name} has no place for the results of {name}")
     new = "\n".join([begin, "", *lines, end])
-    file.write_text(re.sub(pattern, lambda _: new, text, flags=re.DOTALL))
+    file.write_text(re.sub(pattern, lambda _: new, text, flags=re.DOTALL), encoding="utf-8")

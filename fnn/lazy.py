@@ -21,7 +21,9 @@ def attach(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
     """
     origins = {
         alias.name: node.module
-        for node in ast.parse(Path(file).with_suffix(".pyi").read_text()).body
+        for node in ast.parse(
+            Path(file).with_suffix(".pyi").read_text(encoding="utf-8")
+        ).body
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }

@@ -201,7 +201,7 @@ def public_names() -> list[str]:
 def _exported(package: Path) -> set[str]:
     """Return what a package exports: names of its stub, or imported `as` themselves."""
     stub, source = package / "__init__.pyi", package / "__init__.py"
-    body = ast.parse((stub if stub.exists() else source).read_text()).body
+    body = ast.parse((stub if stub.exists() else source).read_text(encoding="utf-8")).body
     imports = [node for node in body if isinstance(node, ast.ImportFrom)]
     names = (alias.asname for node in imports for alias in node.names)
     return {name for name in names if name and not name.startswith("_")}
@@ -210,7 +210,7 @@ def _exported(package: Path) -> set[str]:
 def _defined(file: Path) -> list[str]:
     """Return what a module defines, constants in capitals left out."""
     names = []
-    for node in ast.parse(file.read_text()).body:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.append(node.name)
         elif isinstance(node, ast.Assign):

@@ -19,7 +19,7 @@ class Block(NamedTuple):
 def python_blocks(path):
     """Return the blocks of a page that are marked as Python, in order."""
     blocks, tab, code = [], "", None
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if code is not None and line != "```":
             code.append(line)
         elif code is not None:

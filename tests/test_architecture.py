@@ -64,7 +64,7 @@ def floor_of(module):
 
 def imports_of(path):
     """Yield the modules that a file imports, and whether it does so at its top."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         at_top = node in tree.body
         if isinstance(node, ast.Import):
@@ -107,7 +107,7 @@ def test_the_core_needs_jax_and_numpy_alone(path):
         if top in sys.stdlib_module_names | CORE | {"fnn"}:
             continue
         assert top in EXTRAS, f"{path.name} imports {top}"
-        in_type_checking = "if TYPE_CHECKING" in path.read_text()
+        in_type_checking = "if TYPE_CHECKING" in path.read_text(encoding="utf-8")
         assert not at_top or in_type_checking, f"{path.name} imports {top} at its top"
 
 
@@ -120,7 +120,7 @@ def test_only_public_modules_of_jax_are_used(path):
             public = package == "jax" and not private.intersection(modules[:1])
             public = public and not any(name.startswith("_") for name in modules)
             assert public, f"{path.name} imports {imported}"
-    assert "._src" not in path.read_text()
+    assert "._src" not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("package", ["training"])
@@ -137,15 +137,49 @@ def test_training_takes_values_and_functions(package):
                 assert target == "optimizers.base"
 
 
+SOURCES = sorted(
+    path
+    for folder in ("fnn", "tests", "benchmarks", "examples", "docs")
+    for path in (PACKAGE.parent / folder).rglob("*.py")
+)
+
+
+def is_text_in_any_encoding(call):
+    """Return whether a call opens, reads or writes a text and names no encoding."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    given = {keyword.arg for keyword in call.keywords}
+    if "encoding" in given or name not in {"open", "read_text", "write_text"}:
+        return False
+    if name != "open" or "newline" in given:
+        return True
+    texts = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+    modes = [text for text in texts if set(str(text)) <= set("rwaxbt+")]
+    builtin = isinstance(call.func, ast.Name)
+    return any("b" not in mode for mode in modes) or (builtin and not modes)
+
+
+def test_texts_are_read_and_written_in_utf_8():
+    """Else they would be in that of the machine, which has no words for ‖ and α."""
+    unspecified = [
+        f"{path.relative_to(PACKAGE.parent)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and is_text_in_any_encoding(node)
+    ]
+    assert not unspecified
+
+
 def test_files_are_short():
-    lengths = sorted(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py"))
+    lengths = sorted(
+        len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")
+    )
     assert lengths[-1] <= 500
     assert lengths[len(lengths) // 2] < 200
-    assert len((PACKAGE / "__init__.py").read_text().splitlines()) < 80
+    assert len((PACKAGE / "__init__.py").read_text(encoding="utf-8").splitlines()) < 80
 
 
 def test_no_module_bears_the_name_of_what_it_exports():
     for path in FILES:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         assert path.stem not in names, f"{path} exports {path.stem}"

@@ -24,7 +24,7 @@ def test_rows_survive_json(tmp_path):
     ]
     results.write(file, ABOUT, rows)
     assert results.read(file) == (ABOUT, rows)
-    assert json.loads(file.read_text())["machine"]["cores"] == 2
+    assert json.loads(file.read_text(encoding="utf-8"))["machine"]["cores"] == 2
 
 
 def test_cases_measured_again_replace_and_others_stay_with_their_dates(tmp_path):
@@ -119,7 +119,8 @@ def readme(tmp_path, monkeypatch):
     file = tmp_path / "README.md"
     file.write_text(
         "Before.\n<!-- results: fake -->\nold\n<!-- end of results -->\nBetween.\n"
-        "<!-- results: other -->\nkept\n<!-- end of results -->\nAfter.\n"
+        "<!-- results: other -->\nkept\n<!-- end of results -->\nAfter.\n",
+        encoding="utf-8",
     )
     monkeypatch.setattr(tables, "README", file)
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
@@ -132,7 +133,7 @@ def test_the_readme_changes_only_between_the_markers(readme):
     tables.write(suite)
     lines = tables.section(suite, ABOUT, [row("fnn", [1.0])])
     middle = "\n".join(["<!-- results: fake -->", "", *lines, "<!-- end of results -->"])
-    assert readme.read_text() == (
+    assert readme.read_text(encoding="utf-8") == (
         f"Before.\n{middle}\nBetween.\n"
         "<!-- results: other -->\nkept\n<!-- end of results -->\nAfter.\n"
     )
@@ -159,7 +160,7 @@ def test_the_readme_of_the_project_shows_multiples_with_the_least_in_bold():
 
 def test_a_suite_without_results_says_so(readme):
     tables.write(suite_of(["fnn"]))
-    assert "\n\nNot measured yet.\n\n<!-- end" in readme.read_text()
+    assert "\n\nNot measured yet.\n\n<!-- end" in readme.read_text(encoding="utf-8")
 
 
 def test_results_need_a_place_in_the_readme(readme):
@@ -181,7 +182,9 @@ def run(tmp_path, monkeypatch, readme):
     """Run the command on a suite of two rivals; JAX is a module that says `cpu`."""
     write_rivals(tmp_path, dict.fromkeys(("one", "two"), "def run(): time.sleep(0.05)"))
     device = "types.SimpleNamespace(platform='cpu', device_kind='cpu')"
-    (tmp_path / "jax.py").write_text(f"import types\ndevices = lambda: [{device}]\n")
+    (tmp_path / "jax.py").write_text(
+        f"import types\ndevices = lambda: [{device}]\n", encoding="utf-8"
+    )
     monkeypatch.setattr(command, "SUITES", {"fake": "unused"})
     monkeypatch.setattr(command, "load", lambda _: suite_of(["one", "two"], tmp_path))
 
@@ -202,18 +205,18 @@ def test_the_command_measures_writes_and_makes_tables(run, readme, capsys):
     assert (about["platform"], about["versions"]["jax"]) == ("cpu", results.version("jax"))
     assert min(statistics.median(row.seconds) for row in rows) >= 0.05
     one, two = (tables.time_cell(row, rows[0], "ms") for row in rows)
-    lines = re.findall(r"^\| [ab] \| .*", readme.read_text(), re.MULTILINE)
+    lines = re.findall(r"^\| [ab] \| .*", readme.read_text(encoding="utf-8"), re.MULTILINE)
     assert lines[0] == f"| b | {one} | {two} |"
     assert {line[2] for line in lines} == {"b"}
     assert "fake: b" in capsys.readouterr().out
 
 
 def test_part_of_the_rivals_is_shown_and_not_written(run, readme, capsys):
-    before = readme.read_text()
+    before = readme.read_text(encoding="utf-8")
     run("fake", "--cases", "a", "--rivals", "two", "--rounds", "1")
     assert "two" in capsys.readouterr().out
     assert results.files("fake") == []
-    assert readme.read_text() == before
+    assert readme.read_text(encoding="utf-8") == before
 
 
 def test_peaks_that_matter_get_a_process_for_each_case(run, monkeypatch, tmp_path):
@@ -252,10 +255,13 @@ def test_suites_load_without_a_framework():
 
 
 def test_tables_are_what_the_results_say(tmp_path, monkeypatch):
-    texts = {name: getattr(tables, name).read_text() for name in ("README", "PROJECT")}
+    texts = {
+        name: getattr(tables, name).read_text(encoding="utf-8")
+        for name in ("README", "PROJECT")
+    }
     for name, text in texts.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
         monkeypatch.setattr(tables, name, tmp_path / name)
     for name in command.SUITES:
         tables.write(command.load(name))
-    assert {name: (tmp_path / name).read_text() for name in texts} == texts
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in texts} == texts

@@ -180,8 +180,10 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
         "1_step_1.safetensors",
     }
     for name in others:
-        (tmp_path / name).write_text("")
-    (tmp_path / ".000009_step_9.safetensors.0123456789abcdef.tmp").write_text("half")
+        (tmp_path / name).write_text("", encoding="utf-8")
+    (tmp_path / ".000009_step_9.safetensors.0123456789abcdef.tmp").write_text(
+        "half", encoding="utf-8"
+    )
     checkpointer = Checkpointer(tmp_path, keep=1)
     fill(checkpointer, [1, 2])
     names = {path.name for path in tmp_path.iterdir()}
@@ -283,7 +285,7 @@ def test_what_was_being_written_is_finished_when_the_loop_fails(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_training(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for folder in ("file", "file/folder"):
         with (
             pytest.raises(OSError, match="file"),

@@ -34,14 +34,16 @@ def test_sharp_edges_show_the_error_that_users_get():
     params, _ = model.init(jax.random.key(0), jnp.zeros((8, 8, 1)))
     with pytest.raises(ValueError, match="initialized") as error:
         model(params, jnp.zeros((32, 8, 8, 1)))
-    page = (DOCS / "sharp_edges.md").read_text()
+    page = (DOCS / "sharp_edges.md").read_text(encoding="utf-8")
     shown = re.search(r"```text\nValueError: (.*?)```", page, re.DOTALL)[1]
     message = f"{error.value} {' '.join(error.value.__notes__)}"
     assert shown.split() == message.split()
 
 
 def test_reference_has_every_public_name():
-    text = "\n".join(path.read_text() for path in (DOCS / "api").glob("*.rst"))
+    text = "\n".join(
+        path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.rst")
+    )
     named = set(re.findall(r"^\.\. auto(?:class|function|exception):: (\S+)", text, re.M))
     whole = re.findall(r"^\.\. automodule:: (\S+)\n   :imported-members:", text, re.M)
     named |= {name for name in NAMES if name.rpartition(".")[0] in whole}
@@ -50,7 +52,7 @@ def test_reference_has_every_public_name():
 
 def test_overview_has_every_public_name():
     """A row for each: its name as it is written in code, after the heading's module."""
-    text = (DOCS / "overview.md").read_text()
+    text = (DOCS / "overview.md").read_text(encoding="utf-8")
     named = set()
     for section in text.split("\n## ")[1:]:
         module = re.search(r"^`(fnn[\w.]*)`", section.partition("\n")[2].strip())
@@ -100,7 +102,9 @@ def test_no_page_has_the_name_of_one_that_sphinx_writes():
 def test_links_lead_somewhere(name):
     """Those of the site are checked when it is built."""
     page = ROOT / name
-    links = re.findall(r"(?:\]\(|src=\")(?!https?:|#)([^)#\"\s]+)", page.read_text())
+    links = re.findall(
+        r"(?:\]\(|src=\")(?!https?:|#)([^)#\"\s]+)", page.read_text(encoding="utf-8")
+    )
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
@@ -110,12 +114,14 @@ def test_links_lead_somewhere(name):
     ids=lambda page: page.name,
 )
 def test_names_exist(page):
-    names = set(re.findall(r"(?<![\w/.])fnn(?:\.[A-Za-z_]\w*)+", page.read_text()))
+    names = set(
+        re.findall(r"(?<![\w/.])fnn(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8"))
+    )
     missing = sorted(name for name in names if not known(name))
     assert missing == []
 
 
 def test_modules_are_in_the_reference():
-    text = (DOCS / "api" / "index.rst").read_text()
+    text = (DOCS / "api" / "index.rst").read_text(encoding="utf-8")
     for module in MODULES[1:]:
         assert module.__name__.removeprefix("fnn.") in text

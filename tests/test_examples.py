@@ -10,7 +10,7 @@ from pages import ROOT, python_blocks, run
 
 sys.path.insert(0, str(ROOT / "examples"))
 
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_code_of_the_readme_runs_in_order(capsys, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from pages import ROOT
 from test_architecture import CORE, EXTRAS, FILES, imports_of
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OFFERED = PROJECT["optional-dependencies"]
 FOLDERS = ("fnn", "docs", "examples", "benchmarks", ".ci")
 TEXTS = [
@@ -47,13 +47,17 @@ def required_by(extra):
 def test_extras_that_are_named_exist():
     assert {"data", "plots", "tensorboard"} <= OFFERED.keys()
     texts = [*TEXTS, ROOT / "pyproject.toml"]
-    named = {(name, path) for path in texts for name in named_in(path.read_text())}
+    named = {
+        (name, path)
+        for path in texts
+        for name in named_in(path.read_text(encoding="utf-8"))
+    }
     assert len(named) > 15
     assert sorted((name, path.name) for name, path in named if name not in OFFERED) == []
 
 
 def test_readme_says_what_every_extra_is_for():
-    table = (ROOT / "README.md").read_text().partition("| extra | for |")[2]
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| extra | for |")[2]
     rows = itertools.takewhile(lambda line: line[:1] == "|", table.splitlines()[1:])
     listed = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(listed) == sorted(OFFERED)
@@ -61,7 +65,7 @@ def test_readme_says_what_every_extra_is_for():
 
 def hints(path):
     """Yield a module that a file tries to import, and the hint for where it lacks."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Try) and "pip install" in ast.unparse(node.handlers):
             for step in node.body:
                 module = step.names[0].name if isinstance(step, ast.Import) else step.module

@@ -32,7 +32,7 @@ def test_history_comes_back_as_it_was(tmp_path, name):
 
 def test_csv_is_read_by_others(tmp_path):
     save_history(HISTORY, tmp_path / "h.csv")
-    with (tmp_path / "h.csv").open() as file:
+    with (tmp_path / "h.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert float(rows[0]["loss"]) == 0.1
@@ -61,7 +61,7 @@ def test_log_has_a_line_an_epoch_and_keeps_the_later_of_two(tmp_path):
         callbacks=[log],
         progress=False,
     )
-    text = (tmp_path / "log.jsonl").read_text()
+    text = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     log(EpochEnd(2, 6, {"loss": 7.0, "learning_rate": 0.1, "seconds": 0.0}, {}, {}))

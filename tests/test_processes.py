@@ -64,7 +64,7 @@ def test_two_processes_are_one_and_go_on_after_kills(tmp_path, start):
     printed = finish(start(first, tmp_path / "first.npz"))
     assert "epoch 30/30" in printed[0]
     assert "epoch" not in printed[1]  # the first alone prints, and writes
-    assert len((tmp_path / "first.jsonl").read_text().splitlines()) == 30
+    assert len((tmp_path / "first.jsonl").read_text(encoding="utf-8").splitlines()) == 30
     whole = np.load(tmp_path / "first.npz")
     alone = process_training.train(progress=False)
     for path, leaf in fnn.tree.flatten(alone.params).items():

@@ -16,7 +16,7 @@ def statements(package):
     """Return the statements that say what a package exports: its stub's, if it has one."""
     stub = Path(package.__file__).with_suffix(".pyi")
     if stub.exists():
-        return ast.parse(stub.read_text()).body
+        return ast.parse(stub.read_text(encoding="utf-8")).body
     return ast.parse(inspect.getsource(package)).body[1:]
 
 

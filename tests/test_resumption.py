@@ -194,7 +194,7 @@ def test_checkpoint_of_another_training_is_refused(tmp_path, changes, what):
 
 def test_folder_that_can_not_be_written_is_refused_before_training(tmp_path):
     file = tmp_path / "file"
-    file.write_text("")
+    file.write_text("", encoding="utf-8")
     seen = []
     with pytest.raises(OSError, match="file"):
         fit(file / "run", callbacks=[seen.append])

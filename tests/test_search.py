@@ -132,15 +132,17 @@ def test_halving_is_that_of_a_simulation(halving):
 @pytest.mark.parametrize("kept", [4, 10])
 def test_an_interrupted_halving_goes_on_to_the_same_end(halving, kept, tmp_path):
     path, results = halving
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     assert len(lines) == 1 + 7 + 3 + 1
     journal = tmp_path / "journal.jsonl"
-    journal.write_text("".join(lines[:kept]) + lines[kept][:9])  # cut within a line
+    journal.write_text(
+        "".join(lines[:kept]) + lines[kept][:9], encoding="utf-8"
+    )  # cut within a line
     again = halved(checkpoint=journal)
     for row, same in zip(again.rows, results.rows, strict=True):
         assert row["epochs"] == same["epochs"]
         assert math.isclose(row["val_loss"], same["val_loss"], rel_tol=1e-5)
-    assert len(journal.read_text().splitlines()) == len(lines)
+    assert len(journal.read_text(encoding="utf-8").splitlines()) == len(lines)
 
 
 def test_a_journal_that_can_not_be_written_anew_is_left_as_it_was(

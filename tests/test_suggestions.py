@@ -167,7 +167,7 @@ def test_every_public_module_says_it():
 
 def test_the_guide_to_other_libraries_names_what_is_meant():
     """A row of its table that quotes another library's class has fnn's name for it."""
-    page = (DOCS / "coming_from.md").read_text()
+    page = (DOCS / "coming_from.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     pairs = [
         (other, public)

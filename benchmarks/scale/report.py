@@ -53,7 +53,7 @@ def read() -> tuple[dict[str, Any], list[Row]]:
     """Return what compiled, and the rows."""
     if not file().exists():
         return {}, []
-    content = json.loads(file().read_text())
+    content = json.loads(file().read_text(encoding="utf-8"))
     return content["compiler"], [Row(**row) for row in content["rows"]]
 
 
@@ -63,7 +63,9 @@ def write(compiler: Mapping[str, Any], row: Row) -> None:
     rows = sorted([*others, row], key=order)
     lines = ",\n".join(json.dumps(dataclasses.asdict(r)) for r in rows)
     file().parent.mkdir(exist_ok=True)
-    file().write_text(f'{{"compiler": {json.dumps(compiler)}, "rows": [\n{lines}\n]}}\n')
+    file().write_text(
+        f'{{"compiler": {json.dumps(compiler)}, "rows": [\n{lines}\n]}}\n', encoding="utf-8"
+    )
     put()
 
 

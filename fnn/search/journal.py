@@ -34,7 +34,7 @@ class Journal:
         self.done |= rows
         if self.path is None:
             return
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             for (_, trial), row in rows.items():
                 file.write(f"{json.dumps({'rung': rung, 'trial': trial} | row)}\n")
             file.flush()
@@ -43,7 +43,7 @@ class Journal:
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines that were written to their end."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     try:
         return [json.loads(line) for line in whole.splitlines()]

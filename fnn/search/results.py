@@ -86,7 +86,7 @@ class Results:
         """
         path = _checked(path)
         rows = [{name: plain(value) for name, value in row.items()} for row in self.rows]
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             if path.suffix == ".jsonl":
                 about = {"metric": self.metric, "grows": self.grows}
                 file.writelines(f"{json.dumps(row)}\n" for row in [about, *rows])
@@ -141,7 +141,7 @@ def load_results(path: str | Path, metric: str = "", *, grows: bool = False) -> 
         ({'rate': 0.1, 'val_loss': 2.0},)
     """
     path = _checked(path)
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         if path.suffix == ".jsonl":
             about, *rows = map(json.loads, file)
             return Results(tuple(rows), **about)

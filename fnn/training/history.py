@@ -65,7 +65,7 @@ def save_history(history: Mapping[str, ArrayLike], path: str | Path) -> None:
         raise ValueError(f"history must have columns of one length, got {lengths}")
     rows = enumerate(zip(*columns.values(), strict=True))
     table = [{"epoch": i} | dict(zip(columns, row, strict=True)) for i, row in rows]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         if path.suffix == ".jsonl":
             file.writelines(f"{json.dumps(row)}\n" for row in table)
         else:
@@ -88,7 +88,7 @@ def load_history(path: str | Path) -> History:
         {'loss': array([2., 1.])}
     """
     path = _history_file(path)
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows: list[dict[str, Any]] = (
             [json.loads(line) for line in file]
             if path.suffix == ".jsonl"
@@ -136,7 +136,7 @@ class LogToFile(Value):
         if not is_first():
             return
         row = {"epoch": end.epoch, "step": end.step} | end.figures
-        with Path(self.path).open("a") as file:
+        with Path(self.path).open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(row)}\n")
 
 

@@ -35,7 +35,7 @@ def other(case):
 
 def write_rivals(folder, bodies=RIVALS):
     for name, body in bodies.items():
-        (folder / f"{name}_rival.py").write_text(MODULE.format(body=body))
+        (folder / f"{name}_rival.py").write_text(MODULE.format(body=body), encoding="utf-8")
 
 
 def suite_of(rivals, path=None, **changes):
