@@ -131,19 +131,30 @@ def stacked_axes(tree: PyTree) -> PyTree:
 
     `fnn.Repeat` holds the parameters of its copies under the name `stack`, with a leading
     axis over the copies. So a leaf has one such axis for each `stack` among the names
-    above it. What acts on the weights of a layer as a whole acts on each layer of a stack.
+    above it, if all leaves under that name have a first axis of one length; others, such
+    as the kernel (3, 4) and the bias (4,) of a layer that somebody called `stack`, are not
+    a stack. What acts on the weights of a layer as a whole acts on each layer of a stack.
 
     Example:
         >>> kernel = jax.numpy.ones((9, 4, 4))
         >>> stacked_axes({"repeat_0": {"stack": {"kernel": kernel}}, "bias": kernel[0]})
         {'bias': 0, 'repeat_0': {'stack': {'kernel': 1}}}
     """
-
-    def count(path: Any, leaf: Any) -> int:
-        names = [_join((entry,)) for entry in path[:-1]]
-        return min(names.count(STACK), len(leaf.shape))
-
-    return jax.tree.map_with_path(count, tree)
+    leaves, structure = jax.tree.flatten_with_path(tree)
+    counts = [0] * len(leaves)
+    under: dict[Any, list[int]] = {}
+    for i, (path, _) in enumerate(leaves):
+        for depth, entry in enumerate(path[:-1]):
+            if _join((entry,)) == STACK:
+                under.setdefault(path[: depth + 1], []).append(i)
+    for stack in sorted(under, key=len):  # the outer ones first
+        members = under[stack]
+        # The length of the next axis, an empty tuple where there is none.
+        lengths = {leaves[i][1].shape[counts[i] :][:1] for i in members}
+        if len(lengths) == 1 and () not in lengths:
+            for i in members:
+                counts[i] += 1
+    return jax.tree.unflatten(structure, counts)
 
 
 def size(tree: PyTree) -> int:
@@ -218,10 +229,24 @@ def match(tree: PyTree, pattern: Pattern) -> PyTree:
     paths = list(flatten(tree))
     for glob in globs:
         if not any(fnmatch.fnmatchcase(path, glob) for path in paths):
-            raise ValueError(f"no leaf matches {glob!r}; the paths are {paths}")
+            raise ValueError(f"no leaf matches {glob!r}{renamed(glob, paths)}")
     return map_with_path(
         lambda path, _: any(fnmatch.fnmatchcase(path, glob) for glob in globs), tree
     )
+
+
+def renamed(pattern: Pattern, paths: list[str]) -> str:
+    """Return what an error adds where a pattern misses paths, as with a stack's old name.
+
+    Example:
+        >>> renamed("*/layer/kernel", ["repeat_0/stack/kernel"])
+        "; a Repeat's parameters are under 'stack': '*/stack/kernel' matches"
+    """
+    for glob in (pattern,) if isinstance(pattern, str) else pattern:
+        now = "/".join(STACK if part == "layer" else part for part in glob.split("/"))
+        if now != glob and any(fnmatch.fnmatchcase(path, now) for path in paths):
+            return f"; a Repeat's parameters are under {STACK!r}: {now!r} matches"
+    return f"; the paths are {paths}"
 
 
 def partition(tree: PyTree, pattern: Pattern) -> tuple[PyTree, PyTree]:

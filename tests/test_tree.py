@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
-from fnn import tree
+from fnn import optimizers, tree
 
 numbers = st.floats(-100, 100, width=32, allow_subnormal=False)
 trees = st.dictionaries(
@@ -152,6 +152,16 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         tree.match(PARAMS, "Head/*")
 
 
+def test_a_pattern_with_the_old_name_of_a_stack_is_told_the_new_one():
+    params = {"repeat_0": {"stack": {"kernel": jnp.ones((2, 3))}}}
+    now = r"a Repeat's parameters are under 'stack': '\*/stack/\*' matches"
+    with pytest.raises(ValueError, match=rf"no leaf matches '\*/layer/\*'; {now}"):
+        tree.match(params, "*/layer/*")
+    frozen = optimizers.Frozen()
+    with pytest.raises(ValueError, match=rf"'\*/layer/\*' gets no leaf.*; {now}"):
+        optimizers.ByPath({"*/layer/*": frozen, "*": frozen}).init(params)
+
+
 def test_paths_of_other_containers():
     assert tree.flatten([1.0, (2.0, {"a": 3.0})]) == {"0": 1.0, "1/0": 2.0, "1/1/a": 3.0}
 
@@ -169,3 +179,15 @@ def test_stacked_axes_count_the_stacks_above_a_leaf():
     axes = tree.flatten(tree.stacked_axes({"": (params,), "stack": jnp.ones(3)}))
     assert axes["/0/repeat_0/stack/stack/kernel"] == 2
     assert axes["/0/dense_0/kernel"] == axes["stack"] == 0
+
+
+def test_a_layer_that_is_called_stack_is_no_stack():
+    """Its leaves have no first axis of one length, which copies would have."""
+    for shapes in ({"kernel": (3, 4), "bias": (4,)}, {"kernel": (3, 4), "scale": ()}):
+        own = {name: jnp.ones(shape) for name, shape in shapes.items()}
+        stacks = {"own": {"stack": own}, "outer": {"stack": {"a": own, "stack": own}}}
+        assert set(jax.tree.leaves(tree.stacked_axes(stacks))) == {0}
+    inner = {"stack": {"kernel": jnp.ones((5, 3)), "bias": jnp.ones(5)}}
+    outer = {"stack": {"inner": inner, "kernel": jnp.ones((2, 5))}}
+    axes = tree.stacked_axes(outer)["stack"]
+    assert axes == {"inner": {"stack": {"kernel": 1, "bias": 1}}, "kernel": 0}

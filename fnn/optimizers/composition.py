@@ -241,7 +241,7 @@ class ByPath(Optimizer):
             if paths and i not in paths.values():
                 raise ValueError(
                     f"ByPath's {pattern!r} gets no leaf: it matches none, or only what the "
-                    f"globs before it have taken; the paths are {list(paths)}"
+                    f"globs before it have taken{tree.renamed(pattern, list(paths))}"
                 )
         return owners
 
