@@ -25,6 +25,10 @@ class Parts(Composite):
     def __len__(self) -> int:
         return len(self.layers)
 
+    def __bool__(self) -> bool:
+        """Return True: a layer is there also where it has no parts."""
+        return True
+
     def __iter__(self) -> Iterator[LayerLike]:
         return iter(self.layers)
 
