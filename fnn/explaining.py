@@ -73,13 +73,12 @@ def initial(owner: str, made: Any) -> Any:
     )
 
 
-def not_dicts(tree: Any) -> TypeError:
-    """Return an error for what stands in the place of parameters or state."""
+def not_a_dict(what: str, tree: Any) -> TypeError:
+    """Return an error for what stands in the place of `"params"` or `"state"`."""
     pair = isinstance(tree, tuple) and len(tree) == 2
     hint = "; take the pair apart: params, state = model.init(key, x)" if pair else ""
     return TypeError(
-        f"parameters and state are dicts with an entry per layer, "
-        f"got {checks.describe(tree)}{hint}"
+        f"{what} must be a dict with an entry per layer, got {checks.describe(tree)}{hint}"
     )
 
 

@@ -21,7 +21,7 @@ from fnn.types import Params, PyTree, State
 def predict(
     model: Layer,
     params: Params,
-    state: State,
+    state: State | None,
     x: PyTree,
     *,
     batch_size: int = 512,
@@ -36,7 +36,7 @@ def predict(
     Args:
         model: For one example.
         params: Its parameters.
-        state: Its state; `{}` for one that holds none.
+        state: Its state; `{}` or `None` for one that holds none.
         x: Inputs: an array, or a pytree of arrays, with a leading axis over the examples;
             `numpy.memmap` will do.
         batch_size: How many examples are computed at once.
@@ -57,6 +57,7 @@ def predict(
         >>> fnn.predict(fnn.Sequential(jax.numpy.square), {}, {}, x, batch_size=3)
         array([0., 1., 4., 9.], dtype=float32)
     """
+    state = {} if state is None else state
     checks.arrays(x, "x")
     examples = checks.leading_length(x, "x")
     if examples == 0:
@@ -81,7 +82,7 @@ def predict(
 def export(
     model: Layer,
     params: Params,
-    state: State,
+    state: State | None,
     x: PyTree,
     *,
     platforms: Sequence[str] | None = None,
@@ -95,7 +96,7 @@ def export(
     Args:
         model: For one example.
         params: Its parameters.
-        state: Its state; `{}` for one that holds none.
+        state: Its state; `{}` or `None` for one that holds none.
         x: One example, or its `jax.ShapeDtypeStruct`.
         platforms: Where the program can run: some of `"cpu"`, `"cuda"`, `"rocm"` and
             `"tpu"`; by default, where it is exported. Of several, layers take the forms
@@ -113,6 +114,7 @@ def export(
         >>> jax.export.deserialize(program).call(x).shape
         (5, 2)
     """
+    state = {} if state is None else state
     example = spec(x)
     check_agreement(model, params, state, example)
     with located(None, model, example, params, state):

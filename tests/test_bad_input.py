@@ -197,7 +197,7 @@ def test_init_from_a_shape_that_is_none():
         ({"callbacks": ["x"]}, TypeError, r"callbacks\[0\] must be a function"),
         ({"checkpoint": True}, TypeError, "checkpoint must be a folder.*got bool True"),
         ({"state": {"a": np.zeros(3)}}, ValueError, "state goes together with params"),
-        ({"params": [1, 2]}, TypeError, r"dicts with an entry per layer, got \[int 1"),
+        ({"params": [1, 2]}, TypeError, r"dict with an entry per layer, got \[int 1"),
         ({"loss": lambda y, t: y}, ValueError, "must give one number"),
         ({"loss": losses.squared_error}, ValueError, "of one shape"),
     ],
@@ -315,10 +315,29 @@ def test_params_and_state_mixed_up():
     ):
         with pytest.raises(TypeError, match=r"per layer, got .*params, state = model.init"):
             call()
-    with pytest.raises(TypeError, match="per layer, got NoneType None"):
-        fnn.predict(MLP, variables[0], None, x)
-    with pytest.raises(TypeError, match="per layer, got float32"):
+    with pytest.raises(TypeError, match=r"^params must be a dict.*got NoneType None"):
+        fnn.predict(MLP, None, {}, x)
+    with pytest.raises(TypeError, match=r"^state must be a dict.*got NoneType None"):
+        MLP.apply(variables[0], None, x[0])
+    with pytest.raises(TypeError, match=r"^params must be.*per layer, got float32"):
         MLP(x[0], variables[0])
+
+
+def test_a_model_without_state_takes_none_in_its_place():
+    model, x = fnn.Sequential(fnn.Dense(2)), np.ones((3, 4), "float32")
+    params, state = model.init(jax.random.key(0), x[0])
+    y = np.ones((3, 2), "float32")
+    scores = {"loss": losses.squared_error}
+    found, expected = (
+        (
+            fnn.predict(model, params, none, x),
+            fnn.evaluate(model, params, none, (x, y), scores)["loss"],
+            fnn.export(model, params, none, x[0]).call(x),
+        )
+        for none in (None, state)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_layer_without_a_body():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import operator
 import pickle
 
 import chex
@@ -348,7 +349,10 @@ class Full(fnn.Layer):
     value: object
 
     def init(self, key, x):
-        return {"w": jnp.full(x.shape, self.value)}, {}
+        value = self.value
+        value = value() if callable(value) else value
+        value = value["of"] if isinstance(value, dict) else value
+        return {"w": jnp.full(x.shape, value)}, {}
 
     def forward(self, params, x):
         return x
@@ -375,5 +379,29 @@ def test_init_runs_as_it_is_written_where_it_cannot_be_one_program():
 def test_layers_that_are_equal_but_for_a_type_make_their_own_values():
     key, x = jax.random.key(0), jnp.ones(2)
     for value, dtype in ((1, jnp.int32), (1.0, jnp.float32), (True, jnp.bool_)):
-        params, _ = fnn.Sequential(Full(value)).init(key, x)
-        assert params["full_0"]["w"].dtype == dtype
+        held = value, {"of": value}, functools.partial(operator.pos, value)
+        for each in held if value is not True else held[:2]:
+            params, _ = fnn.Sequential(Full(each)).init(key, x)
+            assert params["full_0"]["w"].dtype == dtype
+
+
+def test_an_init_that_fails_runs_once():
+    calls = []
+
+    class Failing(fnn.Layer):
+        def init(self, key, x):
+            calls.append(x)
+            raise ValueError("no weights today")
+
+        def forward(self, params, x):
+            return x
+
+    with pytest.raises(ValueError, match="no weights today"):
+        fnn.Sequential(Failing()).init(jax.random.key(0), jnp.ones(2))
+    assert len(calls) == 1
+
+
+def test_a_model_without_parts_is_true():
+    assert len(fnn.Sequential()) == 0
+    assert fnn.Sequential()
+    assert fnn.Parallel()

@@ -32,9 +32,9 @@ def check_agreement(model: Layer, params: Params, state: State, x: PyTree) -> No
         TypeError: If parameters or state are not dicts.
         ValueError: If leaves are missing or have other shapes; they are named by path.
     """
-    for held in (params, state):
+    for what, held in {"params": params, "state": state}.items():
         if not isinstance(held, Mapping):
-            raise explaining.not_dicts(held)
+            raise explaining.not_a_dict(what, held)
     differing = _differing(model, params, state, x)
     if not differing:
         return

@@ -64,6 +64,10 @@ class Layer(Value):
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         """Make parameters and state; none of either, unless a layer overrides this.
 
+        It must be pure: what it makes depends on the layer, the key, and the shapes and
+        dtypes of x alone. A combinator compiles it once, so that numbers drawn from
+        elsewhere, such as `numpy.random`, come again in every later call.
+
         Args:
             key: A typed key, from `jax.random.key`.
             x: One example, or its `jax.ShapeDtypeStruct`, or a pytree of them. Only
@@ -264,21 +268,21 @@ def in_one_program(init: Init) -> Init:
     """Let the `init` of a combinator be one program where it is called outside of `jit`.
 
     Otherwise each operation on each shape is a program of its own. Inside a trace, for a
-    layer that can't be hashed, and where `init` can't be traced or raises, it runs as it
-    is written. What it makes depends on nothing but the layer, the key and the spec of x.
+    layer that can't be hashed, and where `init` can't be traced, it runs as it is written.
+    What it makes depends on nothing but the layer, the key and the spec of x.
     """
 
     @functools.wraps(init)
     def call(layer: Layer, key: Key, x: PyTree) -> tuple[Params, State]:
-        if not _is_typed(key) or _is_traced(key, x):
+        if not _is_typed(key) or _is_traced(key, x) or not _is_hashable(layer):
             return init(layer, key, x)
         leaves, structure = jax.tree.flatten(x)
         try:
             made: tuple[Params, State] = _compiled_init(
                 init, _Exactly(layer), structure, tuple(spec(leaves)), key
             )
-        except Exception:
-            # Without the frames of `jit`; what is wrong is raised again.
+        except (TypeError, IndexError):
+            # The errors of tracing are of these kinds.
             return init(layer, key, x)
         return made
 
@@ -288,6 +292,14 @@ def in_one_program(init: Init) -> Init:
 def _is_typed(key: Any) -> bool:
     dtype: Any = getattr(key, "dtype", None)
     return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
+
+
+def _is_hashable(layer: Layer) -> bool:
+    try:
+        hash(layer)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_traced(key: Key, x: PyTree) -> bool:
@@ -314,6 +326,10 @@ def _types(value: Any) -> Any:
     if isinstance(value, Value):
         fields = dataclasses.fields(value)
         return type(value), [_types(getattr(value, field.name)) for field in fields]
+    if isinstance(value, functools.partial):
+        return type(value), _types((value.func, value.args, value.keywords))
+    if isinstance(value, Mapping):
+        return type(value), [_types(item) for item in value.items()]
     if isinstance(value, tuple | list):
         return type(value), [_types(item) for item in value]
     return type(value)
@@ -349,7 +365,8 @@ def apply_child(
         The output, and the layer's new state under its name: `{name: state}`, or `{}`.
     """
     with located(name, layer, x, params, state):
-        own_params, own_state = _entry(params, name), _entry(state, name)
+        own_params = _entry("params", params, name)
+        own_state = _entry("state", state, name)
         own_key = child_key(key, name) if key is not None and layer.draws else None
         y, new = applied(layer, own_params, own_state, x, key=own_key, train=train)
         if observe := _OBSERVER.get():
@@ -480,9 +497,9 @@ def _part(tree: Any, name: str) -> Any:
     return tree.get(name, {}) if isinstance(tree, Mapping) else tree
 
 
-def _entry(tree: Any, name: str) -> Any:
+def _entry(what: str, tree: Any, name: str) -> Any:
     if not isinstance(tree, Mapping):
-        raise explaining.not_dicts(tree)
+        raise explaining.not_a_dict(what, tree)
     return tree if isinstance(tree, _NoState) else tree.get(name, {})
 
 

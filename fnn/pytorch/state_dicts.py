@@ -20,7 +20,7 @@ COUNTER = "num_batches_tracked"
 def to_state_dict(
     model: Layer,
     params: Params,
-    state: State,
+    state: State | None,
     x: PyTree,
     *,
     names: Mapping[str, str] | None = None,
@@ -30,7 +30,7 @@ def to_state_dict(
     Args:
         model: Made of layers that PyTorch has.
         params: Its parameters.
-        state: Its state.
+        state: Its state; `{}` or `None` for one that holds none.
         x: One example, or its `jax.ShapeDtypeStruct`.
         names: PyTorch's names of modules, by fnn's paths of layers, as the module says.
 
@@ -47,6 +47,7 @@ def to_state_dict(
         >>> {name: array.shape for name, array in state_dict.items()}
         {'0.bias': (2,), '0.weight': (2, 3)}
     """
+    state = {} if state is None else state
     links = find_links(model, x, names or {})
     check_agreement(model, params, state, spec(x))
     leaves = tree.flatten({"params": params, "state": state})

@@ -27,7 +27,7 @@ EVALUATION_BATCH_SIZE = 256
 def evaluate(
     model: Layer,
     params: Params,
-    state: State,
+    state: State | None,
     data: Any,
     metrics: Mapping[str, Metric],
     *,
@@ -39,7 +39,7 @@ def evaluate(
     Args:
         model: For one example.
         params: Parameters of the model.
-        state: State of the model; `{}` for one that holds none.
+        state: State of the model; `{}` or `None` for one that holds none.
         data: Inputs and targets, (x, y), each with a leading axis over the examples; or
             `fnn.data.Streamed(x, y)`, or an iterable of such pairs, which are read piece
             by piece.
@@ -65,6 +65,7 @@ def evaluate(
         >>> fnn.evaluate(model, {}, {}, data, {"error": fnn.losses.squared_error})
         {'error': 2.0}
     """
+    state = {} if state is None else state
     check_model(model)
     check_functions(metrics, "metrics")
     batch_size = checks.positive_integer("batch_size", batch_size)
