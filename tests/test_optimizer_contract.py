@@ -89,6 +89,16 @@ def test_optimizer_bears_zero_gradients_in_any_dtype(row):
             chex.assert_tree_all_finite(updates)
 
 
+@over({name: row for name, row in OPTIMIZERS.items() if "," not in name})
+def test_optimizer_says_that_a_state_is_not_its_own(row):
+    optimizer, params = row.make(), parameters("float32")
+    own = jax.eval_shape(optimizer.init, params)
+    for other in (None, params) if jax.tree.leaves(own) else ():
+        if type(other) is not type(own):
+            with pytest.raises(TypeError, match=r"a state that is not its own, .*; give"):
+                optimizer.update(params, other, params)
+
+
 @over({name: row for name, row in OPTIMIZERS.items() if name not in NEEDS_PARAMS})
 def test_optimizer_has_the_same_updates_without_parameters(row):
     optimizer, params = row.make(), parameters("float32")

@@ -1,5 +1,6 @@
 """The protocol of an optimizer, and what is asked of any of them."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from fnn.descriptions import describe
 from fnn.schedules.base import Rate
 from fnn.types import Array, GradientTransformation, Params, PyTree, as_dtype
 from fnn.values import Value, show
@@ -28,6 +30,12 @@ class Optimizer(Value):
         >>> updates
         {'w': Array([-0.1], dtype=float32)}
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "update" in vars(cls):
+            own: Any = cls
+            own.update = _explaining(own.update)
 
     def init(self, params: Params) -> Any:
         """Make the state for these parameters; none, unless a subclass overrides this."""
@@ -68,6 +76,46 @@ class Optimizer(Value):
         """Return the rates in use by the names of what uses them, `""` for a single one."""
         rate = getattr(state, "learning_rate", None)
         return {} if rate is None else {"": rate}
+
+
+def _explaining(update: Callable[..., Any]) -> Callable[..., Any]:
+    """Let an `update` that fails say so if it was given a state that is not its own."""
+
+    @functools.wraps(update)
+    def explaining(
+        self: Optimizer,
+        grads: PyTree,
+        state: Any,
+        params: Params | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, Any]:
+        try:
+            updates: tuple[PyTree, Any] = update(self, grads, state, params, **extra)
+        except (AttributeError, TypeError, ValueError) as error:
+            message = _not_its_own(self, state, grads if params is None else params)
+            if message is None:
+                raise
+            raise TypeError(message) from error
+        return updates
+
+    return explaining
+
+
+def _not_its_own(optimizer: Optimizer, state: Any, params: Params) -> str | None:
+    """Return what is wrong with a state that `init` does not make, else None."""
+    try:
+        own = jax.eval_shape(optimizer.init, params)
+    except Exception:  # of what is wrong with the parameters, `update` says more
+        return None
+    alike = type(state) is type(own) and (
+        not isinstance(own, tuple) or len(state) == len(own)
+    )
+    if alike:
+        return None
+    return (
+        f"update of {show(optimizer)} got a state that is not its own, "
+        f"{describe(state)}; give what init(params) made, or the update before"
+    )
 
 
 def apply_updates(params: Params, updates: PyTree) -> Params:
