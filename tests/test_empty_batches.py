@@ -73,6 +73,18 @@ def test_training_that_fails_after_one_goes_back_far_enough():
     chex.assert_trees_all_equal(result.params, fit(of(0), model, sgd, epochs=1).params)
 
 
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_weights_that_count_for_less_than_nothing_are_refused(weight, number):
+    """Also in a later batch, before its step."""
+    batches = of(0, 1, 2)
+    batches[number] = (*batches[number][:2], np.array([1, 1, weight, 1], np.float32))
+    model = fnn.Sequential(fnn.Dense(1), jnp.sum)
+    message = "weights of a batch must be finite and not negative, got"
+    with pytest.raises(ValueError, match=message):
+        fit(batches, model, optimizers.SGD(0.1))
+
+
 def test_a_private_step_is_taken():
     """That nobody was drawn must not show: there is noise as ever."""
     private = fnn.per_example.private_gradient

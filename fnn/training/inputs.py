@@ -59,6 +59,9 @@ def as_batch(batch: Any) -> Batch:
         raise
     if checks.leading_length(arrays, "a batch") == 0:
         raise ValueError(f"a batch is empty: {checks.describe(arrays)}")
+    # To look at an array on the device would wait for what computes it.
+    if not isinstance(batch[-1], jax.Array):
+        _check_weights(*batch[2:])
     return arrays
 
 
@@ -66,6 +69,7 @@ def first_batch(batch: Any) -> Batch:
     """Return a batch as `as_batch` does, its arrays looked at more closely."""
     if isinstance(batch, tuple | list):
         _check_batch(batch)
+        _check_weights(*batch[2:])
     return as_batch(batch)
 
 
@@ -165,6 +169,16 @@ def put_copy(leaf: Any) -> Array:
 def _check_batch(batch: Any) -> None:
     """Raise unless a batch holds arrays of numbers."""
     checks.arrays(dict(zip(("x", "y", "weights"), batch, strict=False)), "a batch")
+
+
+def _check_weights(weights: Any = True) -> None:
+    """Raise unless the weights of a batch are finite and not negative."""
+    seen = np.asarray(weights)
+    if not (np.isfinite(seen) & (seen >= 0)).all():
+        raise ValueError(
+            f"the weights of a batch must be finite and not negative, got "
+            f"{checks.span(seen)}"
+        )
 
 
 def _as_array(leaf: Any) -> Array:
