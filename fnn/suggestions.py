@@ -139,7 +139,7 @@ def hint(module: str, name: str) -> str:
         '; fnn has no recurrent layers'
     """
     for what, names in ABSENT.items():
-        if name in names:
+        if _plain(name) in map(_plain, names):
             return f"; fnn has no {what}"
     meant = suggestion(module, name)
     return f"; did you mean {meant}?" if meant else ""

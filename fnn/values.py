@@ -142,10 +142,13 @@ def show(value: Any) -> str:
 def public_name(thing: Any) -> str:
     """Return the shortest dotted name by which a class or a function is imported.
 
-    What has no such name (a lambda, a nested function) is shown by its `repr`.
+    What has no such name (a lambda, a nested function) is shown by its `repr`, a class in
+    a function by its own name.
     """
     module = getattr(thing, "__module__", None)
     name = getattr(thing, "__qualname__", getattr(thing, "__name__", None))
+    if isinstance(thing, type) and "<" in thing.__qualname__:
+        return thing.__name__
     if not module or not name or "<" in name:
         return repr(thing)
     if module in ("builtins", "__main__"):

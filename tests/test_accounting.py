@@ -302,6 +302,12 @@ def test_what_has_no_accounting_is_refused():
         epsilon(1.0, relation="replace", **plan)
 
 
+def test_what_has_no_finite_budget_says_so(monkeypatch):
+    monkeypatch.setattr(composition, "spent", lambda *_: math.inf)
+    with pytest.raises(ValueError, match="no finite epsilon can be computed for noise_mul"):
+        epsilon(1.0, sampling_rate=0.1, steps=10, delta=1e-5)
+
+
 def test_calibration_covers_truncation():
     plan = {"sampling_rate": 0.05, "steps": 200, "delta": 1e-5}
     truncated = plan | {"examples": 1000, "size": 65}

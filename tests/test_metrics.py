@@ -446,3 +446,13 @@ def test_metric_of_a_set_says_so_to_one_example(metric, output):
         ValueError, match=r"metric of a whole set.*fnn\.predict.*such as fnn"
     ):
         jax.vmap(metric)(output[None], target[None])
+
+
+def test_metrics_of_classes_name_themselves_where_labels_are_none():
+    z = jnp.ones(3)
+    for metric in (metrics.accuracy, functools.partial(metrics.top_k_accuracy, k=1)):
+        name = getattr(metric, "func", metric).__name__
+        with pytest.raises(TypeError, match=f"labels of {name} for 3 logits must be int"):
+            metric(z, True)
+        with pytest.raises(ValueError, match=f"labels of {name} for 3 logits must be from"):
+            metric(z, 3)

@@ -64,6 +64,7 @@ def test_nothing_is_named_where_nothing_is_near(name):
 def test_what_fnn_does_not_have_is_said():
     absent = [name for names in ABSENT.values() for name in names]
     assert ask("fnn.LSTMCell").endswith("'LSTMCell'; fnn has no recurrent layers")
+    assert ask("fnn.Lstm").endswith("'Lstm'; fnn has no recurrent layers")
     assert ask("fnn.layers.MultiHeadAttention").endswith("; fnn has no attention")
     assert {name.lower() for name in absent}.isdisjoint(
         name.rpartition(".")[2].lower() for name in public_names()

@@ -50,6 +50,15 @@ def test_public_name(name):
     assert pickle.loads(pickle.dumps(box)).content is PUBLIC[name]
 
 
+def test_a_class_in_a_function_is_shown_by_its_name():
+    class Local(fnn.Layer):
+        size: int
+
+    assert repr(Local(3)) == "Local(3)"
+    with pytest.raises(TypeError, match=r"^Local has no argument 'sice' \(did you mean"):
+        Local(sice=3)
+
+
 def test_a_function_without_a_name_is_shown_as_it_is():
     assert public_name(lambda x: x).startswith("<function")
     with pytest.raises((AttributeError, pickle.PicklingError)):

@@ -78,7 +78,9 @@ def one_hot(logits: Any, labels: Any, owner: str) -> tuple[Array, Array, Array]:
         )
     _check_not_bool(labels, owner)
     classes = logits.shape[0]
-    labels, valid = checks.classes_of(labels, classes, f"labels for {classes} logits")
+    labels, valid = checks.classes_of(
+        labels, classes, f"labels of {owner} for {classes} logits"
+    )
     hot = jnp.arange(classes, dtype=jnp.int32) == labels
     return jnp.asarray(logits, wide(dtype)), hot, valid
 

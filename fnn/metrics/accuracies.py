@@ -113,4 +113,5 @@ def _label(logits: Array, labels: Any, owner: str) -> tuple[Array, Array]:
     if np.ndim(labels) == 1:
         array = jnp.asarray(labels)
         return array.argmax().astype(jnp.int32), ~jnp.isnan(array).any()
-    return checks.classes_of(labels, logits.size, f"labels for {logits.size} logits")
+    what = f"labels of {owner} for {logits.size} logits"
+    return checks.classes_of(labels, logits.size, what)

@@ -159,7 +159,8 @@ def expected_calibration_error(
     examples, classes = probabilities.shape
     if not examples:
         raise ValueError("expected_calibration_error needs at least one example")
-    labels, valid = checks.classes_of(labels, classes, f"labels for {classes} classes")
+    what = f"labels of expected_calibration_error for {classes} classes"
+    labels, valid = checks.classes_of(labels, classes, what)
     probabilities = jnp.asarray(probabilities, dtype)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1).astype(jnp.int32) == labels

@@ -85,7 +85,12 @@ def epsilon(
     spent = composition.spent(noise_multiplier, plan)
     if spent == math.inf:
         whole = composition.spent(noise_multiplier, plan._replace(examples=None, size=None))
-        raise ValueError(composition.uncovered(plan, whole))
+        reason = composition.uncovered(plan, whole)
+        raise ValueError(
+            reason
+            or f"no finite epsilon can be computed for noise_multiplier="
+            f"{noise_multiplier}, {steps} steps and delta={delta}; raise one of the numbers"
+        )
     return spent
 
 

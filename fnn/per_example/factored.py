@@ -312,11 +312,14 @@ def _one_example(
             f"layer or group normalization, or use stored statistics"
         ) from error
     except Exception as error:
-        error.add_note(
+        said = (
             f"gradients called the loss with one example, {checks.describe(example)}, and "
             f"not with a batch; if it takes a batch, write the loss of one example, or "
             f"give it x[None] and take its only value"
         )
+        if type(error) in (TypeError, ValueError, IndexError):  # as JAX's of shapes are
+            raise type(error)(f"{said}. It raised: {error}") from error
+        error.add_note(said)
         raise
     (_, aux_shape), _ = shapes
     count = len(jax.tree.leaves(params))
