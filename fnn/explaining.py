@@ -147,8 +147,8 @@ def _held(node: ast.expr, variables: Mapping[str, Any]) -> tuple[str | None, Any
         case ast.Name(id=name):
             return name, variables.get(name)
         case ast.Subscript(value=outer, slice=ast.Constant(value=key)):
-            name, held = _held(outer, variables)
-            return name, held.get(key) if isinstance(held, Mapping) else None
+            variable, held = _held(outer, variables)
+            return variable, held.get(key) if isinstance(held, Mapping) else None
     return None, None
 
 

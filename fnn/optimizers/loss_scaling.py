@@ -83,7 +83,7 @@ class DynamicLossScale(Optimizer):
     optimizer: GradientTransformation
     initial: float = 2.0**15
     period: int = 2000
-    factor: float = 2.0
+    factor: float | Array = 2.0
 
     def __post_init__(self) -> None:
         check_optimizer(self.optimizer, "DynamicLossScale")
