@@ -257,7 +257,13 @@ class _Recording(Run):
             self.inputs[part.name] = part, spec(x)
             held = self._params, self._state
             enter_child(part.name, part.layer, self._init_key, spec(x), *held)
-        return super()._run(part, x)
+        if isinstance(self._init_key, jax.core.Tracer):
+            return super()._run(part, x)
+        # Where `init` can't be traced, the layers are evaluated abstractly all the same.
+        state = self._state
+        y = jax.eval_shape(functools.partial(super()._run, part), spec(x))
+        self._state = state
+        return jax.tree.map(_zeros, y)
 
 
 class _Plan:
@@ -291,7 +297,7 @@ class _Plan:
             except (TypeError, IndexError):  # the errors of tracing are of these kinds
                 if isinstance(key, jax.core.Tracer):
                     raise
-                # What can't be traced runs as it is written, `compute` included.
+                # An `init` that can't be traced runs as it is written.
                 return self.record(composite, key, x)
             finally:
                 self.recording = False
