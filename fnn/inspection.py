@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn import checks, tree
-from fnn.layers.base import Layer, kind_of, observed, show_layer, spec
+from fnn.layers.base import Layer, kind_of, show_layer, spec
 from fnn.layers.composite import Composite
 from fnn.layers.repetition import Repeat
+from fnn.layers.running import observed
 from fnn.types import PyTree
 
 QUALIFIER = re.compile(r"\b(?:fnn|jax)\.(?:[a-z_]\w*\.)*(?=\w)")

@@ -24,6 +24,7 @@ FLOORS = [
     },
     {
         "layers.base",
+        "layers.running",
         "layers.composite",
         "layers.parts",
         "layers.combinators",
@@ -91,7 +92,7 @@ def test_imports_point_down(path):
 
 
 def test_the_lower_layers_import_no_upper_ones():
-    lower = ("base", "composite", "parts", "combinators")
+    lower = ("base", "running", "composite", "parts", "combinators")
     for name in lower:
         for imported, _ in imports_of(PACKAGE / "layers" / f"{name}.py"):
             if imported.startswith("fnn.layers."):
@@ -123,6 +124,10 @@ def test_only_public_modules_of_jax_are_used(path):
     assert "._src" not in path.read_text(encoding="utf-8")
 
 
+TAKEN = "base", "running", "combinators", "agreement"
+"""Modules of `layers` that training takes, none of which is a concrete layer."""
+
+
 @pytest.mark.parametrize("package", ["training"])
 def test_training_takes_values_and_functions(package):
     """It imports no concrete layer, loss or optimizer."""
@@ -132,7 +137,7 @@ def test_training_takes_values_and_functions(package):
             target = imported.removeprefix("fnn.")
             assert target not in concrete
             if target.startswith("layers."):
-                assert target in {"layers.base", "layers.combinators", "layers.agreement"}
+                assert target in {f"layers.{name}" for name in TAKEN}
             if target.startswith("optimizers."):
                 assert target == "optimizers.base"
 

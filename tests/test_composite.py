@@ -261,7 +261,7 @@ def test_an_error_and_an_observer_name_the_path():
     model = fnn.Sequential(net=Blocks((fnn.Dense(3),), {"only": fnn.Dense(1)}))
     params, state = model.init(key(), jnp.ones(3))
     paths = []
-    with fnn.layers.base.observing(lambda path, *_: paths.append("/".join(path))):
+    with fnn.layers.running.observing(lambda path, *_: paths.append("/".join(path))):
         model.apply(params, state, jnp.ones(3))
     assert paths == ["net/blocks_0", "net/blocks_0", "net/heads_only", "net"]
     with pytest.raises(ValueError, match="Dense") as error:

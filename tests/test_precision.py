@@ -12,7 +12,7 @@ from contracts.layers import initialized
 
 import fnn
 from fnn import losses, optimizers, per_example
-from fnn.layers.base import apply_child
+from fnn.layers.running import apply_child
 from fnn.layers.stochastic import Dropout
 
 BLOCK = fnn.Residual(fnn.Sequential(fnn.Dense(4), jnp.tanh, fnn.Dropout(0.3), fnn.Dense(4)))

@@ -10,9 +10,10 @@ import pytest
 from contracts import check_derivatives, example, key, notes
 
 import fnn
-from fnn.layers.base import apply_child, init_child, spec
+from fnn.layers.base import spec
 from fnn.layers.normalization import BatchNorm
 from fnn.layers.repetition import Repeat
+from fnn.layers.running import apply_child, init_child
 from fnn.layers.stochastic import Dropout, GaussianNoise
 
 BLOCK = fnn.Residual(fnn.Sequential(fnn.Dense(4), jnp.tanh))

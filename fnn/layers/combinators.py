@@ -9,16 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.layers.base import (
-    Layer,
-    applied,
-    as_layer,
-    initial,
-    located,
-    spec,
-)
+from fnn.layers.base import Layer, as_layer, spec
 from fnn.layers.composite import Composite, LayerLike, Part, Run, any_layer_draws
 from fnn.layers.parts import Parts
+from fnn.layers.running import applied, initial, located
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import same, show
 

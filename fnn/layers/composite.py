@@ -13,16 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.layers.base import (
-    Layer,
-    apply_child,
-    as_layer,
-    child_key,
-    enter_child,
-    holds_layer,
-    in_one_program,
-    spec,
-)
+from fnn.layers.base import Layer, as_layer, holds_layer, spec
+from fnn.layers.running import apply_child, child_key, enter_child, in_one_program
 from fnn.tree import STACK
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import show

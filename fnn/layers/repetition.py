@@ -5,15 +5,9 @@ import functools
 import jax
 
 from fnn import checks
-from fnn.layers.base import (
-    Layer,
-    apply_child,
-    as_layer,
-    in_one_program,
-    init_child,
-    spec,
-)
+from fnn.layers.base import Layer, as_layer, spec
 from fnn.layers.composite import LayerLike
+from fnn.layers.running import apply_child, in_one_program, init_child
 from fnn.tree import STACK
 from fnn.types import Key, Params, PyTree, State
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.layers.base import Layer, as_layer, observed, show_layer, spec
+from fnn.layers.base import Layer, as_layer, show_layer, spec
 from fnn.layers.combinators import Batched, Parallel, Residual, Sequential
 from fnn.layers.composite import Composite
 from fnn.layers.linear import Dense, Flatten, Reshape
+from fnn.layers.running import observed
 from fnn.layers.stochastic import DropConnect
 from fnn.pytorch.rules import Rule, rule_of
 from fnn.types import NDArray, PyTree, Shape

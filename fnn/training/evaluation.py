@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layers.agreement import check_agreement
-from fnn.layers.base import Layer, applied, located, spec
+from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
+from fnn.layers.running import applied, located
 from fnn.metrics.streaming import WeightedMean, nothing
 from fnn.platforms import compiled
 from fnn.sharding import Layout

@@ -14,7 +14,8 @@ import numpy as np
 from fnn import checks
 from fnn.checkpoint import Checkpointer
 from fnn.layers.agreement import check_agreement
-from fnn.layers.base import Layer, initial, located
+from fnn.layers.base import Layer
+from fnn.layers.running import initial, located
 from fnn.platforms import compiled, options_for_one_run
 from fnn.sharding import Layout, Replicated, Strategy
 from fnn.sharding.processes import is_first

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import tree
-from fnn.layers.base import Layer, observing, show_layer
+from fnn.layers.base import Layer, show_layer
+from fnn.layers.running import observing
 from fnn.training.evaluation import check_metrics
 from fnn.training.loop import examples_of
 from fnn.training.objective import Supervised

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layers.agreement import check_agreement
-from fnn.layers.base import initial, located
+from fnn.layers.running import initial, located
 from fnn.training.accumulation import check_divisible
 from fnn.training.epochs import means, optimizer_figures
 from fnn.training.evaluation import (
