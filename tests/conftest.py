@@ -36,7 +36,6 @@ OPTIMIZED = {
         "perceptron",
         "research_examples",
         "resumption",
-        "schedule_boundaries",
         "search_examples",
     )
 }
