@@ -243,11 +243,7 @@ def gaussian_nll(output: tuple[Array, Array] | Array, target: Array) -> Array:
         )
     mean, t = targets.pair(output[0], target, "gaussian_nll")
     s, _ = targets.pair(output[1], target, "gaussian_nll")
-    # u = (t - μ) exp(-s/2), in two steps: exp(-s) may overflow where the product does not,
-    # above all where the mean is right. Beyond the bound u² is ∞ for any t other than μ.
-    root = jnp.exp(jnp.minimum(-s / 4, 0.95 * math.log(jnp.finfo(s.dtype).max)))
-    u = (t - mean) * root * root
-    terms = s / 2 + u * (u / 2) + math.log(2 * math.pi) / 2
+    terms = s / 2 + _excess(t - mean, s) + math.log(2 * math.pi) / 2
     return targets.narrow(jnp.sum(terms), output[0])
 
 
@@ -297,6 +293,37 @@ def cosine_distance(output: Array, target: Array) -> Array:
     """
     y, t = targets.pair(output, target, "cosine_distance")
     return targets.narrow(1 - jnp.sum(_unit(y) * _unit(t)), output)
+
+
+@jax.custom_jvp
+def _excess(d: Array, s: Array) -> Array:
+    """Return ½ d² exp(-s), which is 0 for d = 0 even where exp(-s) is infinite."""
+    u, _ = _in_deviations(d, s)
+    return u * (u / 2)
+
+
+def _excess_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> Any:
+    (d, s), (dd, ds) = primals, tangents
+    value, slope = _excess(d, s), jnp.zeros_like(d)
+    if not isinstance(dd, jax.custom_derivatives.SymbolicZero):
+        u, root = _in_deviations(d, s)
+        slope += u * root * root * dd
+    if not isinstance(ds, jax.custom_derivatives.SymbolicZero):
+        slope -= value * ds
+    return value, slope
+
+
+_excess.defjvp(_excess_jvp, symbolic_zeros=True)
+
+
+def _in_deviations(d: Array, s: Array) -> tuple[Array, Array]:
+    """Return d exp(-s/2) and exp(-s/4).
+
+    The factor exp(-s/2) may overflow where the product does not. Beyond the bound of the
+    root the square of the product is infinite for any d other than 0.
+    """
+    root = jnp.exp(jnp.minimum(-s / 4, 0.95 * math.log(jnp.finfo(s.dtype).max)))
+    return d * root * root, root
 
 
 @jax.custom_jvp

@@ -25,20 +25,32 @@ class LayerRow(NamedTuple):
 
 
 class FunctionRow(NamedTuple):
-    """An elementwise function, its oracle, and where it has no derivative."""
+    """An elementwise function, its oracle, its derivative, and where it has none.
+
+    Both formulas hold in float64 for any numbers that float32 holds. For a function of
+    whole vectors, the derivative is that of the sum.
+    """
 
     function: Callable[..., Any]
     oracle: Callable[[Any], Any]
+    slope: Callable[[Any], Any]
     kinks: tuple[float, ...] = ()
 
 
 class LossRow(NamedTuple):
-    """A loss or metric, example outputs and targets, and its oracle on one example."""
+    """A loss or metric, example outputs and targets, and its oracle on one example.
+
+    A loss also has the gradient (output, target) -> NumPy array, NaN where there is no
+    derivative, and targets at the ends of their range. Both formulas hold in float64 for
+    any numbers that float32 holds.
+    """
 
     function: Callable[..., Any]
     outputs: Any  # (examples, ...)
     targets: Any  # (examples, ...)
     oracle: Callable[[Any, Any], Any]
+    slope: Callable[[Any, Any], Any] | None = None
+    edges: Any = ()  # (targets, ...)
     smooth: bool = True
 
 
@@ -128,6 +140,17 @@ def check_derivatives(function, x, h=1e-6):
     agree(gradient @ v, w @ slope)
     agree(reverse_reverse, forward_reverse)
     agree(forward_reverse @ v, w @ curvature)
+
+
+def close(found, exact, *, units=8):
+    """Compare with exact numbers, in units of the dtype found, below 1 in those of 1.
+
+    Where the exact one is NaN, any finite number will do.
+    """
+    eps = float(jnp.finfo(found.dtype).eps)
+    exact, found = exact.astype(found.dtype).astype(np.float64), numpy64(found)
+    found = np.where(np.isnan(exact) & np.isfinite(found), np.nan, found)
+    np.testing.assert_allclose(found, exact, rtol=units * eps, atol=units / 2 * eps)
 
 
 def numpy64(tree):

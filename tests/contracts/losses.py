@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from contracts import LossRow
 from fnn import losses, metrics
@@ -18,45 +18,83 @@ PAIRS = RNG.normal(size=(6, 2, 3))
 WEIGHTS = (0.5, 2.0, 0.0)
 
 
+# Targets at the ends of their range, (targets, 3).
+REAL = np.array([[0, 0, 0], [-300, 1, 300]], np.float32)
+NATURAL = np.array([[0, 0, 0], [0, 1, 1_000_000]], np.int32)
+SIGNED = np.array([[1, 1, 1], [-1, -1, -1]], np.int32)
+BINARY = np.array([[0, 0, 0], [1, 1, 1]], np.float32)
+FIRST_AND_LAST = np.array([0, 2], np.int32)
+CERTAIN = np.eye(3, dtype=np.float32)[[0, 2]]
+
+
+def each(function):
+    """Return the values of the components of one example, by a loop."""
+
+    def values(y, t):
+        pairs = zip(np.ravel(y), np.ravel(t), strict=True)
+        return np.array([function(a, b) for a, b in pairs]).reshape(np.shape(y))
+
+    return values
+
+
 def elementwise(function):
     """Return the sum over the components of one example, by a loop."""
-    return lambda y, t: sum(map(function, np.ravel(y), np.ravel(t)))
+    return lambda y, t: each(function)(y, t).sum()
 
 
-def cross_entropy(logits, label):
-    log_probabilities = logits - special.logsumexp(logits)
-    if np.ndim(label) == 0:
-        return -log_probabilities[label]
-    return -(label * log_probabilities).sum()
+def smooth_except(kinks, slope):
+    """Return a slope of d = y - t that is NaN at kinks."""
+    return lambda y, t: np.where(np.isin(y - t, kinks), np.nan, slope(y - t))
 
 
-def smoothed_cross_entropy(logits, label, smoothing=0.0, weights=(1.0, 1.0, 1.0)):
+def log_softmax(z):
+    return z - special.logsumexp(z)
+
+
+def one_hot(label):
+    return np.eye(3)[label] if np.ndim(label) == 0 else label
+
+
+def cross_entropy(logits, label, smoothing=0.0, weights=(1.0, 1.0, 1.0)):
     """Return the loss from its definition, a sum over the classes."""
-    p, total = special.softmax(logits), 0.0
-    for k, weight in enumerate(weights):
-        t = float(k == label) if np.ndim(label) == 0 else label[k]
-        t = (1 - smoothing) * t + smoothing / len(p)
-        total -= weight * t * np.log(p[k])
-    return total
+    t = (1 - smoothing) * one_hot(label) + smoothing / 3
+    return -sum(np.array(weights) * t * log_softmax(logits))
 
 
-@elementwise
-def binary_cross_entropy(z, t):
-    p = special.expit(z)
-    return -(t * np.log(p) + (1 - t) * np.log1p(-p))
+def cross_entropy_slope(logits, label, smoothing=0.0, weights=(1.0, 1.0, 1.0)):
+    t = np.array(weights) * ((1 - smoothing) * one_hot(label) + smoothing / 3)
+    return special.softmax(logits) * t.sum() - t
+
+
+def softplus(z):
+    return np.logaddexp(0, z)
 
 
 def binary_focal(gamma, alpha):
     """Return Lin et al.'s loss; `alpha` is the pair of the weights of labels 1 and 0."""
 
-    @elementwise
-    def loss(z, t):
-        p = special.expit(z)
-        one = alpha[0] * (1 - p) ** gamma * np.log(p)
-        zero = alpha[1] * p**gamma * np.log(1 - p)
-        return -(t * one + (1 - t) * zero)
+    def focused(z):  # (1 - p)ᵞ log p
+        return -np.exp(-gamma * softplus(z)) * softplus(-z)
 
-    return loss
+    return elementwise(
+        lambda z, t: -alpha[0] * t * focused(z) - alpha[1] * (1 - t) * focused(-z)
+    )
+
+
+def binary_focal_slope(gamma, alpha):
+    def slope(z):  # (1 - p)ᵞ (1 - p - γ p log p)
+        p, q = special.expit(z), special.expit(-z)
+        return np.exp(-gamma * softplus(z)) * (q + gamma * p * softplus(-z))
+
+    return each(lambda z, t: -alpha[0] * t * slope(z) + alpha[1] * (1 - t) * slope(-z))
+
+
+def binary_cross_entropy(z, t):
+    return t * softplus(-z) + (1 - t) * softplus(z)
+
+
+def binary_cross_entropy_slope(z, t):
+    return (1 - t) * special.expit(z) - t * special.expit(-z)
 
 
 @elementwise
@@ -66,8 +104,28 @@ def huber(y, t):
 
 
 @elementwise
+def log_cosh(y, t):
+    d = abs(y - t)
+    return d**2 / 2 - d**4 / 12 if d < 1e-4 else d + np.log1p(np.exp(-2 * d)) - np.log(2)
+
+
+@elementwise
 def quantile(y, t):
     return 0.8 * (t - y) if t > y else 0.2 * (y - t)
+
+
+def gaussian_nll(y, t):
+    (mean, s), excess = y, 0.0
+    for d, s_k in zip(t - mean, s, strict=True):
+        excess += d**2 * np.exp(-s_k) if d else 0.0
+    return (s.sum() + excess + len(s) * np.log(2 * np.pi)) / 2
+
+
+def gaussian_nll_slope(y, t):
+    d, precision = y[0] - t, np.exp(-y[1])
+    wide = d != 0
+    slope = np.where(wide, d * precision, 0), np.where(wide, d**2 * precision, 0)
+    return np.stack([slope[0], (1 - slope[1]) / 2])
 
 
 def multiclass_hinge(z, t):
@@ -75,102 +133,230 @@ def multiclass_hinge(z, t):
     return max(0.0, 1 + max(wrong) - z[t])
 
 
-def cosine_distance(y, t):
-    return 1 - y @ t / np.sqrt((y @ y) * (t @ t))
+def multiclass_hinge_slope(z, t):
+    margins = z - z[t] + 1
+    margins[t] = 0
+    if (margins == margins.max()).sum() > 1:
+        return np.full(3, np.nan)
+    return one_hot(margins.argmax()) - one_hot(t)
+
+
+def hinge_slope(y, t):
+    return np.where(t * y == 1, np.nan, np.where(t * y < 1, -t, 0))
+
+
+def cosine(y, t):
+    """Return the cosine between the two, and 0 if one of them is 0."""
+    length = np.linalg.norm(y) * np.linalg.norm(t)
+    return y @ t / length if length else 0.0
+
+
+def cosine_slope(y, t):
+    length, other = np.linalg.norm(y), np.linalg.norm(t)
+    if length == 0:
+        return np.full(3, np.nan)
+    return (cosine(y, t) * y / length - (t / other if other else 0 * t)) / length
+
+
+def flat(y, t):
+    return 0 * y
 
 
 LOSSES = {
     "squared_error": LossRow(
-        losses.squared_error, LOGITS, DISTRIBUTIONS, lambda y, t: ((y - t) ** 2).sum()
+        losses.squared_error,
+        LOGITS,
+        DISTRIBUTIONS,
+        lambda y, t: ((y - t) ** 2).sum(),
+        lambda y, t: 2 * (y - t),
+        REAL,
     ),
     "squared_error, (1,) and ()": LossRow(
-        losses.squared_error, LOGITS[:, :1], LOGITS[:, 1], lambda y, t: (y[0] - t) ** 2
+        losses.squared_error,
+        LOGITS[:, :1],
+        LOGITS[:, 1],
+        lambda y, t: (y[0] - t) ** 2,
+        lambda y, t: 2 * (y - t),
+        REAL[:, 0],
     ),
     "half_squared_error": LossRow(
-        losses.half_squared_error, LOGITS, COUNTS, lambda y, t: ((y - t) ** 2).sum() / 2
+        losses.half_squared_error,
+        LOGITS,
+        COUNTS,
+        lambda y, t: ((y - t) ** 2).sum() / 2,
+        lambda y, t: y - t,
+        REAL,
     ),
     "mean_squared_error": LossRow(
-        losses.mean_squared_error, LOGITS, COUNTS, lambda y, t: ((y - t) ** 2).mean()
+        losses.mean_squared_error,
+        LOGITS,
+        COUNTS,
+        lambda y, t: ((y - t) ** 2).mean(),
+        lambda y, t: 2 * (y - t) / 3,
+        REAL,
     ),
     "absolute_error": LossRow(
-        losses.absolute_error, LOGITS, COUNTS, lambda y, t: abs(y - t).sum()
+        losses.absolute_error,
+        LOGITS,
+        COUNTS,
+        lambda y, t: abs(y - t).sum(),
+        smooth_except([0], np.sign),
+        REAL,
     ),
     "mean_absolute_error": LossRow(
-        losses.mean_absolute_error, LOGITS, COUNTS, lambda y, t: abs(y - t).mean()
+        losses.mean_absolute_error,
+        LOGITS,
+        COUNTS,
+        lambda y, t: abs(y - t).mean(),
+        smooth_except([0], lambda d: np.sign(d) / 3),
+        REAL,
     ),
-    "huber": LossRow(functools.partial(losses.huber, delta=1.5), LOGITS, COUNTS, huber),
+    "huber": LossRow(
+        functools.partial(losses.huber, delta=1.5),
+        LOGITS,
+        COUNTS,
+        huber,
+        lambda y, t: np.clip(y - t, -1.5, 1.5),
+        REAL,
+    ),
     "log_cosh": LossRow(
         losses.log_cosh,
         LOGITS,
         DISTRIBUTIONS,
-        lambda y, t: np.log(np.cosh(y - t)).sum(),
+        log_cosh,
+        lambda y, t: np.tanh(y - t),
+        REAL,
     ),
     "quantile": LossRow(
-        functools.partial(losses.quantile, level=0.8), LOGITS, COUNTS, quantile
+        functools.partial(losses.quantile, level=0.8),
+        LOGITS,
+        COUNTS,
+        quantile,
+        smooth_except([0], lambda d: np.where(d < 0, -0.8, 0.2)),
+        REAL,
     ),
     "gaussian_nll": LossRow(
-        losses.gaussian_nll,
-        PAIRS,
-        LOGITS,
-        lambda y, t: -stats.norm.logpdf(t, y[0], np.exp(y[1] / 2)).sum(),
+        losses.gaussian_nll, PAIRS, LOGITS, gaussian_nll, gaussian_nll_slope, REAL
     ),
     "poisson_nll": LossRow(
         losses.poisson_nll,
         LOGITS,
         COUNTS,
-        lambda z, t: -stats.poisson.logpmf(t, np.exp(z)).sum(),
+        lambda z, t: (np.exp(z) - t * z + special.gammaln(t + 1)).sum(),
+        lambda z, t: np.exp(z) - t,
+        NATURAL,
     ),
     "cosine_distance": LossRow(
-        losses.cosine_distance, LOGITS, DISTRIBUTIONS, cosine_distance
+        losses.cosine_distance,
+        LOGITS,
+        DISTRIBUTIONS,
+        lambda y, t: 1 - cosine(y, t),
+        cosine_slope,
+        REAL,
     ),
     "misclassification": LossRow(
-        losses.misclassification, LOGITS, CLASSES, lambda z, t: float(z.argmax() != t)
+        losses.misclassification,
+        LOGITS,
+        CLASSES,
+        lambda z, t: float(z.argmax() != t),
+        flat,
+        FIRST_AND_LAST,
     ),
     "misclassification, distributions": LossRow(
         losses.misclassification,
         LOGITS,
         DISTRIBUTIONS,
         lambda z, t: float(z.argmax() != t.argmax()),
+        flat,
+        CERTAIN,
     ),
     "hinge": LossRow(
-        losses.hinge, LOGITS, SIGNS, elementwise(lambda y, t: max(0, 1 - t * y))
+        losses.hinge,
+        LOGITS,
+        SIGNS,
+        elementwise(lambda y, t: max(0, 1 - t * y)),
+        hinge_slope,
+        SIGNED,
     ),
-    "multiclass_hinge": LossRow(losses.multiclass_hinge, LOGITS, CLASSES, multiclass_hinge),
+    "multiclass_hinge": LossRow(
+        losses.multiclass_hinge,
+        LOGITS,
+        CLASSES,
+        multiclass_hinge,
+        multiclass_hinge_slope,
+        FIRST_AND_LAST,
+    ),
     "logistic": LossRow(
-        losses.logistic, LOGITS, SIGNS, elementwise(lambda z, t: np.log1p(np.exp(-t * z)))
+        losses.logistic,
+        LOGITS,
+        SIGNS,
+        elementwise(lambda z, t: softplus(-t * z)),
+        each(lambda z, t: -t * special.expit(-t * z)),
+        SIGNED,
     ),
     "binary_cross_entropy": LossRow(
-        losses.binary_cross_entropy, LOGITS, DISTRIBUTIONS, binary_cross_entropy
+        losses.binary_cross_entropy,
+        LOGITS,
+        DISTRIBUTIONS,
+        elementwise(binary_cross_entropy),
+        each(binary_cross_entropy_slope),
+        BINARY,
     ),
     "binary_cross_entropy, integers": LossRow(
-        losses.binary_cross_entropy, LOGITS[:, :1], CLASSES % 2, binary_cross_entropy
+        losses.binary_cross_entropy,
+        LOGITS[:, :1],
+        CLASSES % 2,
+        elementwise(binary_cross_entropy),
+        each(binary_cross_entropy_slope),
+        BINARY[:, 0].astype(np.int32),
     ),
     "binary_focal": LossRow(
-        losses.binary_focal, LOGITS, DISTRIBUTIONS, binary_focal(2, (1, 1))
+        losses.binary_focal,
+        LOGITS,
+        DISTRIBUTIONS,
+        binary_focal(2, (1, 1)),
+        binary_focal_slope(2, (1, 1)),
+        BINARY,
     ),
     "binary_focal, weighted": LossRow(
         functools.partial(losses.binary_focal, gamma=0.5, alpha=0.25),
         LOGITS,
         DISTRIBUTIONS,
         binary_focal(0.5, (0.25, 0.75)),
+        binary_focal_slope(0.5, (0.25, 0.75)),
+        BINARY,
     ),
     "softmax_cross_entropy, classes": LossRow(
-        losses.softmax_cross_entropy, LOGITS, CLASSES, cross_entropy
+        losses.softmax_cross_entropy,
+        LOGITS,
+        CLASSES,
+        cross_entropy,
+        cross_entropy_slope,
+        FIRST_AND_LAST,
     ),
     "softmax_cross_entropy, distributions": LossRow(
-        losses.softmax_cross_entropy, LOGITS, DISTRIBUTIONS, cross_entropy
+        losses.softmax_cross_entropy,
+        LOGITS,
+        DISTRIBUTIONS,
+        cross_entropy,
+        cross_entropy_slope,
+        CERTAIN,
     ),
     "softmax_cross_entropy, smoothed": LossRow(
         functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1),
         LOGITS,
         CLASSES,
-        functools.partial(smoothed_cross_entropy, smoothing=0.1),
+        functools.partial(cross_entropy, smoothing=0.1),
+        functools.partial(cross_entropy_slope, smoothing=0.1),
+        FIRST_AND_LAST,
     ),
     "softmax_cross_entropy, weighted classes": LossRow(
         functools.partial(losses.softmax_cross_entropy, class_weights=WEIGHTS),
         LOGITS,
         CLASSES,
-        functools.partial(smoothed_cross_entropy, weights=WEIGHTS),
+        functools.partial(cross_entropy, weights=WEIGHTS),
+        functools.partial(cross_entropy_slope, weights=WEIGHTS),
+        FIRST_AND_LAST,
     ),
     "softmax_cross_entropy, smoothed and weighted distributions": LossRow(
         functools.partial(
@@ -178,17 +364,33 @@ LOSSES = {
         ),
         LOGITS,
         DISTRIBUTIONS,
-        functools.partial(smoothed_cross_entropy, smoothing=0.3, weights=WEIGHTS),
+        functools.partial(cross_entropy, smoothing=0.3, weights=WEIGHTS),
+        functools.partial(cross_entropy_slope, smoothing=0.3, weights=WEIGHTS),
+        CERTAIN,
     ),
-    "nll, classes": LossRow(losses.nll, LOGITS, CLASSES, lambda z, t: -z[t]),
+    "nll, classes": LossRow(
+        losses.nll,
+        LOGITS,
+        CLASSES,
+        lambda z, t: -z[t],
+        lambda z, t: -one_hot(t),
+        FIRST_AND_LAST,
+    ),
     "nll, distributions": LossRow(
-        losses.nll, LOGITS, DISTRIBUTIONS, lambda z, t: -(t * z).sum()
+        losses.nll,
+        LOGITS,
+        DISTRIBUTIONS,
+        lambda z, t: -(t * z).sum(),
+        lambda z, t: -t,
+        CERTAIN,
     ),
     "kl_divergence": LossRow(
         losses.kl_divergence,
         LOGITS,
         DISTRIBUTIONS,
-        lambda z, t: special.rel_entr(t, special.softmax(z)).sum(),
+        lambda z, t: (special.xlogy(t, t) - t * log_softmax(z)).sum(),
+        cross_entropy_slope,
+        CERTAIN,
     ),
 }
 
