@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import check_derivatives, example, over
+from contracts import check_derivatives, close, example, over
 from contracts.activations import ACTIVATIONS
 
 from fnn import activations
+
+OF_VECTORS = (activations.softmax, activations.log_softmax)
 
 
 @over(ACTIVATIONS)
@@ -23,8 +25,6 @@ def test_activation_gradient_is_right(row, x64):
     x = np.random.default_rng(2).uniform(-5, 5, 40)
     x = x[np.abs(x[:, None] - np.array([*row.kinks, 99.0])).min(1) > 0.1]
     check_derivatives(row.function, jnp.asarray(x))
-    steep = jax.jit(jax.grad(lambda x: row.function(x).sum()))(jnp.array([-1e4, 1e4]))
-    assert np.isfinite(steep).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -51,16 +51,31 @@ def test_every_activation_has_a_row():
     assert public == {name.split(",")[0] for name in ACTIVATIONS}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @over(ACTIVATIONS)
-def test_activation_and_its_gradient_are_finite_at_any_magnitude(row, dtype):
-    largest = float(jnp.finfo(dtype).max)
-    x = jnp.asarray([0.0, 1e-7, 1.0, 50.0, 300.0, 3e4, largest / 4], dtype)
-    x = jnp.concatenate([x, -x])
-    gradient = jax.grad(lambda x: row.function(x).astype("float32").sum())
-    y, slopes = jax.jit(lambda x: (row.function(x), gradient(x)))(x)
-    assert np.isfinite(np.asarray(y, np.float64)).all()
-    assert np.isfinite(np.asarray(slopes, np.float64)).all()
+def test_activation_and_its_derivative_are_right_at_any_magnitude(row):
+    """Against formulas in float64; at a kink the derivative is only asked to be finite."""
+    inputs = []
+    for dtype in ("float32", "bfloat16", "float16"):
+        limits = jnp.finfo(dtype)
+        largest, smallest, eps = map(float, (limits.max, limits.tiny, limits.eps))
+        x = np.array([0, 8 * smallest, eps, 0.1, 1, 3, 6, 30, 300, largest / 4, largest])
+        inputs.append(np.concatenate([x, -x]).astype(dtype))
+
+    @jax.jit
+    def evaluate(inputs):
+        forward = [jax.jvp(row.function, (x,), (jnp.ones_like(x),)) for x in inputs]
+        reverse = [jax.vjp(row.function, x)[1](jnp.ones_like(x))[0] for x in inputs]
+        return forward, reverse
+
+    for x, (y, forward), reverse in zip(inputs, *evaluate(inputs), strict=True):
+        assert y.dtype == reverse.dtype == x.dtype
+        exact = x.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            close(y, row.oracle(exact), units=16)  # 1 + tanh loses some digits
+            slope = np.where(np.isin(exact, row.kinks), np.nan, row.slope(exact))
+            close(reverse, slope)
+            if row.function not in OF_VECTORS:
+                close(forward, slope)
 
 
 def test_softmax_sums_over_more_classes_than_float16_can_count():
