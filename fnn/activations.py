@@ -4,6 +4,8 @@ All are plain functions, so a model that holds one prints, compares and pickles.
 parameter, use `functools.partial(fnn.activations.leaky_relu, negative_slope=0.1)`.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -172,9 +174,11 @@ def gelu(x: Array, approximate: bool = False) -> Array:
     x = jnp.asarray(x)
     if not approximate:
         return jax.nn.gelu(x, approximate)
-    # From 30 on it is x, or -0, in any dtype; the cube of more may overflow.
-    near = jax.nn.gelu(jnp.clip(x, -30, 30), approximate)
-    return jnp.where(jnp.abs(x) < 30, near, jax.nn.relu(x))
+    # From 30 on it is x, or -0, in any dtype; the cube of more may overflow. The factor
+    # (1 + tanh u) / 2 is σ(2u), which does not cancel below 0.
+    near = jnp.clip(x, -30, 30)
+    share = jax.nn.sigmoid(math.sqrt(8 / math.pi) * (near + 0.044715 * near**3))
+    return jnp.where(jnp.abs(x) < 30, near * share, jax.nn.relu(x))
 
 
 def silu(x: Array) -> Array:
