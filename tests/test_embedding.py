@@ -57,6 +57,18 @@ def test_embedding_is_a_value_and_initializes_from_shapes_alone(row):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(made)} == {"float32"}
 
 
+def test_ids_beyond_32_bits_are_no_rows(x64):
+    """In 32 bits 2³² is 0, and 2³² + 3 is 3."""
+    params, x = table(), jnp.array([2**32, 2**32 + 3, -(2**32), 2**31, 3], jnp.int64)
+    rows = jax.jit(LAYER)(params, x)
+    assert np.isnan(rows[:4]).all()
+    np.testing.assert_array_equal(rows[4], params["table"][3])
+    slope = jax.jit(jax.grad(lambda params, x: jnp.nansum(LAYER(params, x))))(params, x)
+    np.testing.assert_array_equal(slope["table"][:, 0], np.arange(7) == 3)
+    with pytest.raises(ValueError, match="ids must be from 0 to 6"):
+        LAYER(params, x)
+
+
 def test_embedding_is_the_product_with_one_hot_vectors():
     params, x = table(), ids((2, 5))
     expected = jax.nn.one_hot(x, 7, dtype=jnp.float32) @ params["table"]

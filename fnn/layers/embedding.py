@@ -59,8 +59,8 @@ class Embedding(Layer):
     def forward(self, params: Params, x: Array) -> Array:
         _check_integers(x)
         table = jnp.asarray(params["table"])
-        checks.values_between(x, 0, table.shape[0] - 1, "ids")
-        rows = table.at[jnp.asarray(x)]
+        ids, valid = checks.classes_of(x, table.shape[0], "ids")
+        rows = table.at[jnp.where(valid, ids, table.shape[0])]
         return rows.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
 
