@@ -19,6 +19,26 @@ def test_noise_scale_by_hand():
     np.testing.assert_allclose(scale.batch_size, 2 / 15)
 
 
+def test_noise_scale_is_right_where_squares_are_not():
+    """3 and 5, scaled: the estimates 2 and 15 scale by the square, as far as it goes."""
+
+    @jax.jit
+    @jax.vmap
+    def estimate(x):
+        g = per_example.gradients(linear)(jnp.zeros(1), x)
+        return per_example.gradient_noise_scale(g), per_example.gradient_noise_scale(
+            g, per_leaf=True
+        )
+
+    scales = np.array([1e-30, 1e-19, 3e-19, 1.0, 4e18, 1e19, 1e30], np.float32)
+    wide = scales.astype(np.float64) ** 2
+    for found in estimate(scales[:, None, None] * np.array([[3.0], [5.0]], np.float32)):
+        for number, factor in zip(found, (2, 15), strict=True):
+            with np.errstate(over="ignore"):
+                exact = (factor * wide).astype(np.float32)
+            np.testing.assert_allclose(number, exact, rtol=1e-5, atol=2e-38)
+
+
 def test_noise_scale_is_unbiased():
     """Over all pairs from a population, it averages to what the population has."""
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.per_example import blocks
 from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients
-from fnn.types import Array, wide
+from fnn.types import Array
 
 
 class NoiseScale(NamedTuple):
@@ -63,19 +63,19 @@ def gradient_noise_scale(g: FactoredGradients, *, per_leaf: bool = False) -> Any
         >>> average.average(state).batch_size
         Array(0.13333334, dtype=float32)
     """
-    squares = jax.tree.map(jnp.mean, g.squared_norms(per_leaf=True))
-    means = jax.tree.map(_squared_norm, g.mean())
-    if not per_leaf:
-        squares, means = (
-            jnp.sum(jnp.stack(jax.tree.leaves(part))) for part in (squares, means)
-        )
-    count = g.losses.shape[0]
+    means = jax.tree.map(tree.norm, g.mean()) if per_leaf else tree.norm(g.mean())
+    return jax.tree.map(_noise_scale, g.norms(per_leaf=per_leaf), means)
 
-    def estimate(square: Array, mean: Array) -> NoiseScale:
-        b = jnp.asarray(count, square.dtype)
-        return NoiseScale((square - mean) / (1 - 1 / b), (b * mean - square) / (b - 1))
 
-    return jax.tree.map(estimate, squares, means)
+def _noise_scale(norms: Array, mean: Array) -> NoiseScale:
+    """Return the estimates from |gᵢ|, (B,), and |ḡ|, divided by a power of 2 to be squared."""
+    b = jnp.asarray(norms.shape[0], norms.dtype)
+    _, exponent = jnp.frexp(jnp.max(norms))
+    square = jnp.mean(jnp.square(jnp.ldexp(norms, -exponent)))
+    square_of_mean = jnp.square(jnp.ldexp(mean.astype(norms.dtype), -exponent))
+    noise = (square - square_of_mean) / (1 - 1 / b)
+    signal = (b * square_of_mean - square) / (b - 1)
+    return NoiseScale(*(jnp.ldexp(x, 2 * exponent) for x in (noise, signal)))
 
 
 class GroupNorms(NamedTuple):
@@ -145,7 +145,3 @@ def group_norms(
 
     sums = blocks.over(norm_of_sum, members, num_groups, block)
     return GroupNorms(counts, means, sums)
-
-
-def _squared_norm(x: Array) -> Array:
-    return tree.dot(x, x).astype(wide(x.dtype))
