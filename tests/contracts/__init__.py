@@ -143,7 +143,7 @@ def check_derivatives(function, x, h=1e-6):
 
 
 def close(found, exact):
-    """Compare with float64, to some last digits; where it is NaN, any finite number will do."""
+    """Compare with float64, to some last digits; where that is NaN, ask for finite."""
     eps = float(jnp.finfo(found.dtype).eps)
     exact, found = exact.astype(found.dtype).astype(np.float64), numpy64(found)
     found = np.where(np.isnan(exact) & np.isfinite(found), np.nan, found)
