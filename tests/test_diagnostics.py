@@ -13,6 +13,7 @@ from fnn.diagnostics import (
     learning_rate_range,
     loss_slice,
 )
+from fnn.diagnostics.rates import _Growth
 
 key = jax.random.key
 
@@ -227,6 +228,29 @@ def test_range_test_ends_at_once_where_the_loss_is_not_finite():
     assert len(found.losses) < 20
 
 
+def test_rates_grow_from_end_to_end_exactly():
+    """Compiled and not, with ratios of 1 + 1e-7 and 1e74, and in one step or many."""
+    tiny = np.nextafter(np.float32(1e-3), np.float32(1))
+    ends = [(1e-6, 10.0), (1e-37, 1e37), (1e-3, float(tiny)), (0.1, 0.3)]
+    rows = [(low, high, steps) for low, high in ends for steps in (2, 200, 10_001)]
+
+    def rates():
+        def of(low, high, steps):
+            at = np.array([0, 1, steps // 3, steps - 2, steps - 1], np.int32)
+            return _Growth(low, high, steps)(at)
+
+        return jnp.stack([of(*row) for row in rows]), of(1e-6, 10.0, 1)
+
+    for found, alone in (rates(), jax.jit(rates)()):
+        for (low, high, steps), found_here in zip(rows, found, strict=True):
+            at = np.array([0, 1, steps // 3, steps - 2, steps - 1]) / (steps - 1)
+            exact = low ** (1 - at) * high**at
+            np.testing.assert_allclose(found_here, exact, rtol=1e-5)
+            assert found_here[0] == np.float32(low)
+            assert found_here[-1] == np.float32(high)
+        assert alone[0] == np.float32(1e-6)  # the only step is the first
+
+
 def test_range_test_of_a_convolutional_network():
     """Its steps are called from the host on the CPU."""
     x = jax.random.normal(key(0), (8, 5, 5, 1))
@@ -242,7 +266,7 @@ def test_range_test_of_a_convolutional_network():
     )
     assert found.losses.shape == found.rates.shape == (7,)
     assert not found.diverged
-    np.testing.assert_allclose(found.rates[[0, -1]], (1e-6, 1e-3))
+    assert (found.rates[0], found.rates[-1]) == (1e-6, 1e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Values are drawn as their distributions say; settings land where their paths lead."""
 
+import decimal
+
 import jax
 import numpy as np
 import pytest
@@ -45,6 +47,46 @@ def test_quasi_random_points_are_more_even(drawn):
     even = [discrepancy(quasi_random_settings, seed) for seed in range(5)]
     rough = [discrepancy(random_settings, seed) for seed in range(5)]
     assert max(even) < min(rough)
+
+
+RANGES = [(0.0, 1.0), (0.1, 0.3), (-0.3, 0.1), (1e-300, 1e300), (-1e308, 1e308), (1, 3)]
+RANGES += [(1e-5, 1e-1), (0.1, np.nextafter(0.1, 1)), (5e-324, 1.7e308), (3e-7, 0.7)]
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_ranges_end_exactly(low, high):
+    """A grid has both ends; what is drawn is at least the lower and at most the upper."""
+    below = np.nextafter(1.0, 0.0)
+    shares = [0.0, 2.0**-53, 0.1, 1 / 3, 0.5, 0.9, 1 - 2.0**-24, below]
+    for kind in (search.Uniform, search.LogUniform) if low > 0 else (search.Uniform,):
+        distribution = kind(low, high)
+        grid = distribution.values(7)
+        assert (grid[0], grid[-1]) == (low, high)
+        assert all(isinstance(value, float) for value in grid)
+        drawn = [distribution.quantile(share) for share in shares]
+        assert all(low <= value <= high for value in drawn)
+        assert drawn == sorted(drawn)
+        for share, value in zip(shares, drawn, strict=True):
+            exact = quantile_by_decimals(low, high, share, kind is search.LogUniform)
+            size = 0.0 if kind is search.LogUniform else max(abs(low), abs(high))
+            assert value == pytest.approx(exact, rel=1e-11, abs=1e-15 * size)
+
+
+def quantile_by_decimals(low, high, share, logarithmic):
+    """Return the value with 40 digits."""
+    with decimal.localcontext(prec=40):
+        low, high, share = map(decimal.Decimal, map(float, (low, high, share)))
+        if not logarithmic:
+            return float(low + share * (high - low))
+        return float((low.ln() + share * (high.ln() - low.ln())).exp())
+
+
+def test_integers_have_both_ends():
+    for low, high in ((0, 0), (-3, 4), (2**40, 2**40 + 6)):
+        whole = search.Integers(low, high)
+        assert whole.values(2) == tuple(range(low, high + 1))
+        assert whole.quantile(0.0) == low
+        assert whole.quantile(np.nextafter(1.0, 0.0)) == high
 
 
 def test_a_grid_has_every_combination():

@@ -46,8 +46,8 @@ class _Range(Distribution):
             raise ValueError(f"low must be below high, got {self.low!r} and {self.high!r}")
 
     def _bounded(self, value: float, u: float) -> float:
-        """Return the value, which by rounding may miss the upper end, or lie beyond it."""
-        return float(self.high if u == 1 else min(value, self.high))
+        """Return the value, which by rounding may miss an end, or lie beyond it."""
+        return float(self.high if u == 1 else max(self.low, min(value, self.high)))
 
 
 class Uniform(_Range):
@@ -66,7 +66,10 @@ class Uniform(_Range):
     """
 
     def quantile(self, u: float) -> float:
-        return self._bounded(self.low + u * (self.high - self.low), u)
+        width = float(self.high) - float(self.low)
+        if width == math.inf:
+            return self._bounded((1 - u) * self.low + u * self.high, u)
+        return self._bounded(self.low + u * width, u)
 
 
 class LogUniform(_Range):
@@ -92,7 +95,10 @@ class LogUniform(_Range):
             raise ValueError(f"low must be above 0 for a logarithm, got {self.low!r}")
 
     def quantile(self, u: float) -> float:
-        return self._bounded(self.low * (self.high / self.low) ** u, u)
+        ratio = float(self.high) / float(self.low)
+        if ratio == math.inf:
+            return self._bounded(float(self.low) ** (1 - u) * float(self.high) ** u, u)
+        return self._bounded(self.low * ratio**u, u)
 
 
 class Integers(Distribution):
