@@ -68,7 +68,7 @@ def gradient_noise_scale(g: FactoredGradients, *, per_leaf: bool = False) -> Any
 
 
 def _noise_scale(norms: Array, mean: Array) -> NoiseScale:
-    """Return the estimates from |gᵢ|, (B,), and |ḡ|, divided by a power of 2 to be squared."""
+    """Return the estimates from |gᵢ|, (B,), and |ḡ|, scaled before they are squared."""
     b = jnp.asarray(norms.shape[0], norms.dtype)
     _, exponent = jnp.frexp(jnp.max(norms))
     square = jnp.mean(jnp.square(jnp.ldexp(norms, -exponent)))
