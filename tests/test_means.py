@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts import key
 
 import fnn
-from fnn import optimizers
+from fnn import optimizers, search
 from fnn.metrics import WeightedMean
 
 BILLION = 1_000_000_000
@@ -79,6 +80,24 @@ def test_the_histories_of_fit_and_train_are_exact(dtype):
     for found in (history, trained.history):
         assert found["loss"] == pytest.approx(1.5, rel=1e-6)
         assert found["val_loss"] == pytest.approx(1.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_figures_of_searches_are_exact(dtype):
+    """Sums of 100 and 300 stand still in bfloat16, and overflow in float16."""
+    x = jnp.asarray(bias_and_data(jnp.dtype(dtype))[1])
+    loss = lambda output, target: jnp.sum(target - output) * 100  # noqa: E731
+    objective = fnn.supervised(fnn.Dense(1, kernel_init=jax.nn.initializers.zeros), loss)
+    setup = objective, optimizers.SGD(0.0)
+    arguments = {"epochs": 1, "batch_size": 400, "progress": False}
+    space = {"optimizer.learning_rate": search.Choice((0.0,))}
+    searched = search.random(
+        setup, space, (x, x), validation=(x, x), key=key(0), trials=1, **arguments
+    )
+    assert searched.rows[0]["val_loss"] == pytest.approx(150, rel=1e-6)
+    # The mean over two halves of equal size is that of all.
+    folded = search.cross_validate(setup, [{}], (x, x), k=2, key=key(1), **arguments)
+    assert folded.rows[0]["val_loss"] == pytest.approx(150, rel=1e-6)
 
 
 def loops():
