@@ -309,11 +309,11 @@ def test_what_has_no_finite_budget_says_so(monkeypatch):
 
 
 def test_calibration_covers_truncation():
-    plan = {"sampling_rate": 0.05, "steps": 200, "delta": 1e-5}
-    truncated = plan | {"examples": 1000, "size": 65}
-    sigma = calibrate_noise_multiplier(3.0, **truncated)
-    assert 2.99 < epsilon(sigma, **truncated) <= 3
-    assert epsilon(sigma, **plan) < 2.9
+    plan = {"sampling_rate": 0.2, "steps": 2, "delta": 1e-4}  # short, as σ is searched
+    truncated = plan | {"examples": 20, "size": 5}
+    sigma = calibrate_noise_multiplier(2.0, **truncated)
+    assert 1.99 < epsilon(sigma, **truncated) <= 2
+    assert epsilon(sigma, **plan) < 0.8
 
 
 @pytest.mark.parametrize(
