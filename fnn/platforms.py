@@ -3,12 +3,14 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import jax
 from jax.sharding import AbstractDevice, AbstractMesh
 
 from fnn.types import PyTree
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def target() -> str:
@@ -88,6 +90,34 @@ def compiled(
         return jitted(tuple(options().items()))(*positional)
 
     return call
+
+
+def traced_once(static: int | tuple[int, ...] = ()) -> Callable[[_Function], _Function]:
+    """Trace a function once for all arguments of the same shapes and dtypes.
+
+    Networks have many layers that are alike, and optimizers many leaves. JAX would trace
+    the operations of each of them anew, a large part of the time before a training begins:
+    0.34 s in place of 0.14 s for the step of 50 dense layers. `jit` keeps the trace, and
+    `inline=True` puts its operations where it is called, so that XLA sees the same program
+    as without. Called outside of any `jit`, the function is a compiled program.
+
+    Args:
+        static: The positions of arguments that are not arrays. They must hash.
+
+    Example:
+        >>> @traced_once(static=0)
+        ... def power(n, x):
+        ...     print("tracing")
+        ...     return x**n
+        >>> print(jax.jit(lambda x, y: power(2, x) + power(2, y))(1.0, 2.0))
+        tracing
+        5.0
+    """
+
+    def decorate(function: _Function) -> _Function:
+        return cast("_Function", jax.jit(function, static_argnums=static, inline=True))
+
+    return decorate
 
 
 def place(values: PyTree, shardings: PyTree) -> PyTree:

@@ -43,7 +43,10 @@ def root_of_squares(squares: PyTree, scaled: Callable[[PyTree], PyTree]) -> PyTr
         squares, _ = jax.lax.while_loop(
             lambda carry: carry[1],
             lambda carry: (scaled(jax.tree.map(_factor, carry[0])), jnp.bool_(False)),
-            (squares, functools.reduce(jnp.logical_or, needed, jnp.bool_(False))),
+            (
+                squares,
+                functools.reduce(operator.or_, needed) if needed else jnp.bool_(False),
+            ),
         )
     else:
         for power in (_upwards, _downwards):
@@ -59,7 +62,7 @@ def root_of_squares(squares: PyTree, scaled: Callable[[PyTree], PyTree]) -> PyTr
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-@functools.partial(jax.jit, static_argnums=1, inline=True)
+@platforms.traced_once(static=1)
 def norms(groups: list[list[Array]], axes: tuple[int, ...]) -> list[Array]:
     """Return the norm of each group of leaves, over all but their first axes.
 

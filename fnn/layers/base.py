@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import jax
 
 from fnn import checks
+from fnn.platforms import traced_once
 from fnn.types import Key, Params, PyTree, State
 from fnn.values import Value, show
 
@@ -137,7 +138,7 @@ class Function(Layer):
         return self.function(x)
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
+@traced_once(static=0)
 def _differentiated(function: Callable[[PyTree], PyTree], x: PyTree) -> PyTree:
     """Call what has a rule for its derivative, as `relu` has: to trace that takes long."""
     return function(x)

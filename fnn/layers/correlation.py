@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fnn.layers.depthwise import convolve_channels
 from fnn.layers.transposing import tangent_by
 from fnn.layers.windows import Window, span
-from fnn.platforms import target
+from fnn.platforms import target, traced_once
 from fnn.types import Array
 
 Form: TypeAlias = Literal["native", "ordered", "patches", "shifts"]
@@ -106,8 +106,7 @@ def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Ar
 
 
 _ordered.defjvp(_ordered_jvp, symbolic_zeros=True)
-# Networks have many convolutions that are alike: each kind is traced once.
-_ordered_once = jax.jit(_ordered, static_argnums=2, inline=True)
+_ordered_once = traced_once(static=2)(_ordered)
 
 
 def _correlate_blocks(x: Array, kernel: Array, steps: tuple[Any, Any, Any, Any]) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn.layers.transposing import tangent_by
 from fnn.layers.windows import Window, span
+from fnn.platforms import traced_once
 from fnn.types import Array, Shape, wide
 
 BLOCK = 2**13  # elements of an example whose products are summed at a time
@@ -46,8 +47,7 @@ def _sums_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Array
 
 
 _sums.defjvp(_sums_jvp, symbolic_zeros=True)
-# Networks have many convolutions that are alike: each kind is traced once.
-_sums_once = jax.jit(_sums, static_argnums=2, inline=True)
+_sums_once = traced_once(static=2)(_sums)
 
 
 def _input_gradient(kernel: Array, window: Window, spatial: Shape, g: Array) -> Array:

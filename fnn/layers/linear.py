@@ -1,6 +1,5 @@
 """Layers that are linear maps, or only arrange their input."""
 
-import functools
 import math
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.initializers import lecun_normal, zeros
 from fnn.layers.base import Layer
+from fnn.platforms import traced_once
 from fnn.types import Array, Initializer, Key, Params, PyTree, State
 
 
@@ -182,8 +182,7 @@ def affine(owner: str, x: Array, kernel: Array, bias: Array | None) -> Array:
     return _affine(x, kernel, bias)
 
 
-# Traced once for all layers that are alike.
-@functools.partial(jax.jit, inline=True)
+@traced_once()
 def _affine(x: Array, kernel: Array, bias: Array | None) -> Array:
     y = x @ kernel
     return y if bias is None else y + jnp.expand_dims(bias, tuple(range(y.ndim - 1)))

@@ -1,6 +1,5 @@
 """Layers that give features mean 0 and variance 1, over a batch or within one example."""
 
-import functools
 import math
 from typing import Any, TypeAlias
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.initializers import ones, zeros
 from fnn.layers.base import Layer
+from fnn.platforms import traced_once
 from fnn.types import Array, Initializer, Key, Params, State, wide
 
 
@@ -92,8 +92,7 @@ class BatchNorm(Layer):
         _check(self, x, {"mean": state["mean"], "variance": state["variance"]} | params)
         return self._normalize(train, params, state, x)
 
-    # Networks have many that are alike: each kind is traced once.
-    @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+    @traced_once(static=(0, 1))
     def _normalize(self, train: bool, params: Params, state: State, x: Array) -> Any:
         mean, variance, z = state["mean"], state["variance"], _widen(x)
         if train:
