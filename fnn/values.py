@@ -8,10 +8,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Any, dataclass_transform
+from typing import Any, Self, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
+
+_SomeValue = TypeVar("_SomeValue", bound="Value")
 
 LINE_LENGTH = 88
 JAX_NAMESPACES = (
@@ -39,7 +41,7 @@ class Value:
     function does not. An argument that a class does not have is an error, which names
     the one that is meant.
 
-    Change a value with `dataclasses.replace`.
+    Change a value with `replace`.
 
     Example:
         >>> import fnn
@@ -66,12 +68,12 @@ class Value:
             return True
         if type(self) is not type(other):
             return NotImplemented
-        return _comparable(_fields(self)) == _comparable(_fields(other))
+        return _comparable(fields_of(self)) == _comparable(fields_of(other))
 
     def __hash__(self) -> int:
         # Kept, because `jit` hashes its static arguments at every call.
         if "_hash" not in self.__dict__:
-            self._set(_hash=hash((type(self), _comparable(_fields(self)))))
+            self._set(_hash=hash((type(self), _comparable(fields_of(self)))))
         return int(self.__dict__["_hash"])
 
     def __repr__(self) -> str:
@@ -89,7 +91,28 @@ class Value:
         return f"{name}(\n{textwrap.indent(body, '    ')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), _portable(_fields(self)))
+        return _rebuild, (type(self), _portable(fields_of(self)))
+
+    def replace(self, **fields: Any) -> Self:
+        """Return a copy with other values in some of its fields.
+
+        Raises:
+            TypeError: If the class has no such field.
+
+        Example:
+            >>> import fnn
+            >>> fnn.Dense(10).replace(bias=False)
+            fnn.Dense(10, bias=False)
+        """
+        own = fields_of(self)
+        if fields.keys() - own.keys():
+            from fnn.suggestions import misnamed
+
+            raise TypeError(misnamed(public_name(type(self)), fields, list(own)))
+        changed = make(type(self), own | fields)
+        if check := getattr(changed, "__post_init__", None):
+            check()
+        return changed
 
     def _arguments(self) -> Iterator[str]:
         """Yield the arguments that `repr` shows."""
@@ -111,7 +134,7 @@ def _refuse_to_set(value: Value, name: str, _: Any) -> None:
     raise dataclasses.FrozenInstanceError(
         f"can't set {name!r}: {public_name(type(value))} is a value, whose fields are "
         f"declared in the class, as in `{name}: int`, and set when it is made, without an "
-        f"__init__ of its own; dataclasses.replace makes a changed copy"
+        f"__init__ of its own; its method replace makes a changed copy"
     )
 
 
@@ -178,7 +201,7 @@ def _ready_made(value: Value) -> str | None:
         return None
     for name, thing in vars(sys.modules[module]).items():
         ready = type(thing) is type(value) and not name.startswith("_")
-        if ready and same(_fields(thing), _fields(value)):
+        if ready and same(fields_of(thing), fields_of(value)):
             return _shortest_name(module, name, thing)
     return None
 
@@ -260,7 +283,8 @@ class _Partial:
     keywords: Any
 
 
-def _fields(value: Value) -> dict[str, Any]:
+def fields_of(value: Value) -> dict[str, Any]:
+    """Return the fields of a value by name."""
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
 
@@ -327,7 +351,12 @@ def _restored(value: Any) -> Any:
     return value
 
 
-def _rebuild(cls: type[Value], fields: dict[str, Any]) -> Value:
+def make(cls: type[_SomeValue], fields: dict[str, Any]) -> _SomeValue:
+    """Return a value with these fields, all of the class's, without calling `__init__`."""
     value = object.__new__(cls)
-    value._set(**_restored(fields))
+    value._set(**fields)
     return value
+
+
+def _rebuild(cls: type[Value], fields: dict[str, Any]) -> Value:
+    return make(cls, _restored(fields))

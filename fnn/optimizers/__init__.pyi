@@ -19,6 +19,7 @@ from fnn.optimizers.gradient_descent import Momentum as Momentum
 from fnn.optimizers.gradient_descent import Nesterov as Nesterov
 from fnn.optimizers.layerwise import LAMB as LAMB
 from fnn.optimizers.layerwise import Muon as Muon
+from fnn.optimizers.leafwise import Leafwise as Leafwise
 from fnn.optimizers.line_search import backtracking as backtracking
 from fnn.optimizers.loss_scaling import DynamicLossScale as DynamicLossScale
 from fnn.optimizers.moments import Adam as Adam

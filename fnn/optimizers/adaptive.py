@@ -1,24 +1,13 @@
 """Optimizers that scale each parameter's step by the gradients that it has seen."""
 
-import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from fnn import checks, tree
-from fnn.optimizers.arithmetic import (
-    advance,
-    check_decay,
-    moving_average,
-    narrow,
-    root,
-    start,
-    wide_zeros,
-    widen,
-)
-from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate
-from fnn.types import Array, Params, PyTree, as_number
+from fnn import checks
+from fnn.optimizers.arithmetic import check_decay
+from fnn.optimizers.leafwise import Leafwise, Now, root
+from fnn.types import Array, PyTree
 
 
 class SquaresState(NamedTuple):
@@ -33,7 +22,7 @@ class SquaresState(NamedTuple):
     squares: PyTree
 
 
-class Adagrad(Optimizer):
+class Adagrad(Leafwise):
     """Divide each step by the root of all squared gradients so far.
 
         s ← s + g²                  starting from s = 0
@@ -59,27 +48,20 @@ class Adagrad(Optimizer):
         {'w': Array([-0.5,  0.5], dtype=float32)}
     """
 
-    learning_rate: LearningRate
     eps: float = 1e-8
 
+    State = SquaresState
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         checks.between("eps", self.eps, 0, float("inf"))
 
-    def init(self, params: Params) -> SquaresState:
-        return SquaresState(*start(self.learning_rate), wide_zeros(params))
-
-    def update(
-        self, grads: PyTree, state: SquaresState, params: Params | None = None
-    ) -> tuple[PyTree, SquaresState]:
-        step, rate = advance(self.learning_rate, state.step)
-        g = widen(grads)
-        s = tree.add(state.squares, jax.tree.map(jnp.square, g))
-        updates = tree.scale(-rate, ratio(g, s, self.eps))
-        return narrow(updates, grads), SquaresState(step, rate, s)
+    def rule(self, g: Array, s: Array, now: Now) -> tuple[Array, Array]:
+        s = s + jnp.square(g)
+        return now.minus_rate * (g / (root(s) + self.eps)), s
 
 
-class RMSProp(Optimizer):
+class RMSProp(Leafwise):
     """Divide each step by the root of a moving average of squared gradients.
 
         s ← ρ s + (1 - ρ) g²        starting from s = 0, without bias correction
@@ -106,26 +88,19 @@ class RMSProp(Optimizer):
         {'w': Array([-0.2,  0.2], dtype=float32)}
     """
 
-    learning_rate: LearningRate
     decay: float = 0.9
     eps: float = 1e-8
 
+    State = SquaresState
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         check_decay("decay", self.decay)
         checks.between("eps", self.eps, 0, float("inf"))
 
-    def init(self, params: Params) -> SquaresState:
-        return SquaresState(*start(self.learning_rate), wide_zeros(params))
-
-    def update(
-        self, grads: PyTree, state: SquaresState, params: Params | None = None
-    ) -> tuple[PyTree, SquaresState]:
-        step, rate = advance(self.learning_rate, state.step)
-        g = widen(grads)
-        s = moving_average(self.decay, state.squares, jax.tree.map(jnp.square, g))
-        updates = tree.scale(-rate, ratio(g, s, self.eps))
-        return narrow(updates, grads), SquaresState(step, rate, s)
+    def rule(self, g: Array, s: Array, now: Now) -> tuple[Array, Array]:
+        s = self.decay * s + (1 - self.decay) * jnp.square(g)
+        return now.minus_rate * (g / (root(s) + self.eps)), s
 
 
 class AdadeltaState(NamedTuple):
@@ -141,7 +116,7 @@ class AdadeltaState(NamedTuple):
     squared_steps: PyTree
 
 
-class Adadelta(Optimizer):
+class Adadelta(Leafwise):
     """Scale each step by the ratio of past steps to past gradients.
 
         s ← ρ s + (1 - ρ) g²        starting from s = 0
@@ -171,43 +146,18 @@ class Adadelta(Optimizer):
         Array([-0.2,  0.2], dtype=float32)
     """
 
-    learning_rate: LearningRate
     decay: float = 0.95
     eps: float = 1e-6
 
+    State = AdadeltaState
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         check_decay("decay", self.decay)
         checks.between("eps", self.eps, 0, float("inf"))
 
-    def init(self, params: Params) -> AdadeltaState:
-        rest = wide_zeros(params), wide_zeros(params)
-        return AdadeltaState(*start(self.learning_rate), *rest)
-
-    def update(
-        self, grads: PyTree, state: AdadeltaState, params: Params | None = None
-    ) -> tuple[PyTree, AdadeltaState]:
-        step, rate = advance(self.learning_rate, state.step)
-        g = widen(grads)
-        s = moving_average(self.decay, state.squares, jax.tree.map(jnp.square, g))
-        steps = jax.tree.map(self._step, g, s, state.squared_steps)
-        squared = jax.tree.map(jnp.square, steps)
-        u = moving_average(self.decay, state.squared_steps, squared)
-        updates = tree.scale(-rate, steps)
-        return narrow(updates, grads), AdadeltaState(step, rate, s, u)
-
-    def _step(self, g: Array, s: Array, u: Array) -> Array:
-        eps = jnp.asarray(self.eps, s.dtype)
-        return root(u + eps) / root(s + eps) * g
-
-
-def ratio(numerator: PyTree, squares: PyTree, eps: float) -> PyTree:
-    """Return numerator / (√squares + ε)."""
-    return jax.tree.map(
-        lambda x, s: _ratio(x, s, as_number(eps, s.dtype)), numerator, squares
-    )
-
-
-@functools.partial(jax.jit, inline=True)
-def _ratio(numerator: Array, squares: Array, eps: Array) -> Array:
-    return numerator / (root(squares) + eps)
+    def rule(self, g: Array, s: Array, u: Array, now: Now) -> tuple[Array, Array, Array]:
+        s = self.decay * s + (1 - self.decay) * jnp.square(g)
+        step = root(u + self.eps) / root(s + self.eps) * g
+        u = self.decay * u + (1 - self.decay) * jnp.square(step)
+        return now.minus_rate * step, s, u

@@ -5,13 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.optimizers.arithmetic import (
-    bias_correction,
-    check_decay,
-    narrow,
-    wide_copy,
-    widen,
-)
+from fnn.optimizers.arithmetic import check_decay, narrow, wide_copy, widen
 from fnn.optimizers.base import (
     Optimizer,
     check_optimizer,
@@ -22,6 +16,7 @@ from fnn.optimizers.base import (
     takes_extra,
     updated,
 )
+from fnn.optimizers.leafwise import one_minus_power
 from fnn.optimizers.selection import with_zeros, without_frozen
 from fnn.schedules.base import as_float
 from fnn.types import Array, GradientTransformation, Params, PyTree
@@ -78,7 +73,7 @@ class ExponentialMovingAverage(Value):
     def update(self, params: PyTree, state: AverageState) -> AverageState:
         """Return the state with the parameters of one more step in it."""
         step = state.step + 1
-        total = bias_correction(self.decay, step) if self.debias else 1.0
+        total = one_minus_power(self.decay, step) if self.debias else 1.0
         return AverageState(step, _toward(state.average, params, (1 - self.decay) / total))
 
     def average(self, state: AverageState) -> PyTree:

@@ -2,22 +2,19 @@
 
 from typing import Literal, NamedTuple
 
-import jax
-
-from fnn import checks, tree
-from fnn.optimizers.arithmetic import advance, narrow, start, wide_zeros, widen
-from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate
-from fnn.types import Array, Params, PyTree
+from fnn import checks
+from fnn.optimizers.leafwise import Leafwise, Now
+from fnn.types import Array, PyTree
 
 
 class SGDState(NamedTuple):
-    """What `SGD` carries: steps taken, (), and the rate last used, ()."""
+    """What `SGD` carries: number of steps taken, (), and the rate last used, ()."""
 
     step: Array
     learning_rate: Array
 
 
-class SGD(Optimizer):
+class SGD(Leafwise):
     """Gradient descent: w ← w - α g.
 
     Stochastic, mini-batch or batch, as the gradients are.
@@ -36,19 +33,10 @@ class SGD(Optimizer):
         {'w': Array([0.8], dtype=float32)}
     """
 
-    learning_rate: LearningRate
+    State = SGDState
 
-    def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
-
-    def init(self, params: Params) -> SGDState:
-        return SGDState(*start(self.learning_rate))
-
-    def update(
-        self, grads: PyTree, state: SGDState, params: Params | None = None
-    ) -> tuple[PyTree, SGDState]:
-        step, rate = advance(self.learning_rate, state.step)
-        return tree.scale(-rate, grads), SGDState(step, rate)
+    def rule(self, g: Array, now: Now) -> Array:
+        return now.minus_rate * g
 
 
 class MomentumState(NamedTuple):
@@ -62,7 +50,7 @@ class MomentumState(NamedTuple):
     velocity: PyTree
 
 
-class Momentum(Optimizer):
+class Momentum(Leafwise):
     """Gradient descent with momentum, in one of the three forms in use.
 
     With rate α and momentum μ, starting from v = 0:
@@ -99,33 +87,28 @@ class Momentum(Optimizer):
         {'w': Array([-0.19], dtype=float32)}
     """
 
-    learning_rate: LearningRate
     momentum: float = 0.9
     form: Literal["rate_inside", "rate_outside", "averaged"] = "rate_inside"
 
+    State = MomentumState
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         checks.between("momentum", self.momentum, 0, 1)
         checks.one_of("form", self.form, ("rate_inside", "rate_outside", "averaged"))
 
-    def init(self, params: Params) -> MomentumState:
-        return MomentumState(*start(self.learning_rate), wide_zeros(params))
-
-    def update(
-        self, grads: PyTree, state: MomentumState, params: Params | None = None
-    ) -> tuple[PyTree, MomentumState]:
-        mu, (step, rate) = self.momentum, advance(self.learning_rate, state.step)
-        forces: dict[str, float | Array] = {
-            "rate_inside": rate,
-            "rate_outside": 1,
-            "averaged": 1 - mu,
-        }
-        v = _pushed(mu, state.velocity, forces[self.form], widen(grads))
-        updates = v if self.form == "rate_inside" else tree.scale(rate, v)
-        return narrow(updates, grads), MomentumState(step, rate, v)
+    def rule(self, g: Array, v: Array, now: Now) -> tuple[Array, Array]:
+        if self.form == "rate_inside":
+            v = self.momentum * v - now.rate * g
+            return v, v
+        if self.form == "rate_outside":
+            v = self.momentum * v - g
+        else:
+            v = self.momentum * v - (1 - self.momentum) * g
+        return now.rate * v, v
 
 
-class Nesterov(Optimizer):
+class Nesterov(Leafwise):
     """Gradient descent with Nesterov's momentum, which looks ahead.
 
         v ← μ v - α g(w + μ v)                w ← w + v           as published
@@ -153,26 +136,15 @@ class Nesterov(Optimizer):
         {'w': Array([-0.19], dtype=float32)}
     """
 
-    learning_rate: LearningRate
     momentum: float = 0.9
 
+    State = MomentumState
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         checks.between("momentum", self.momentum, 0, 1)
 
-    def init(self, params: Params) -> MomentumState:
-        return MomentumState(*start(self.learning_rate), wide_zeros(params))
-
-    def update(
-        self, grads: PyTree, state: MomentumState, params: Params | None = None
-    ) -> tuple[PyTree, MomentumState]:
-        mu, (step, rate) = self.momentum, advance(self.learning_rate, state.step)
-        g = widen(grads)
-        v = _pushed(mu, state.velocity, rate, g)
-        updates = _pushed(mu, v, rate, g)
-        return narrow(updates, grads), MomentumState(step, rate, v)
-
-
-def _pushed(mu: float, velocity: PyTree, force: float | Array, g: PyTree) -> PyTree:
-    """Return μ · velocity - force · g."""
-    return jax.tree.map(lambda v, x: tree.scale(mu, v) - tree.scale(force, x), velocity, g)
+    def rule(self, g: Array, v: Array, now: Now) -> tuple[Array, Array]:
+        force = now.rate * g
+        v = self.momentum * v - force
+        return self.momentum * v - force, v

@@ -6,28 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.optimizers.arithmetic import (
-    advance,
-    layer_norms,
-    narrow,
-    start,
-    wide_zeros,
-    widen,
-)
 from fnn.optimizers.base import (
-    LearningRate,
-    Optimizer,
-    check_learning_rate,
     check_optimizer,
     learning_rates,
     named_rates,
-    needed,
     takes_extra,
     updated,
 )
-from fnn.optimizers.moments import Adam, AdamState, MomentOptimizer
+from fnn.optimizers.gradient_descent import MomentumState
+from fnn.optimizers.leafwise import Leafwise, Now, root
+from fnn.optimizers.moments import Adam, MomentOptimizer
 from fnn.optimizers.selection import as_pattern, extra_of_part, keep
-from fnn.optimizers.weight_decay import decayed
+from fnn.optimizers.weight_decay import decaying
 from fnn.squares import norms, resized
 from fnn.tree import Pattern
 from fnn.types import Array, GradientTransformation, Params, PyTree
@@ -75,21 +65,23 @@ class LAMB(MomentOptimizer):
     weight_decay: float = 1e-2
     on: Pattern = "*kernel"
 
+    reads_params = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.between("weight_decay", self.weight_decay, 0, float("inf"))
         self._set(on=as_pattern("on", self.on))
 
-    def update(
-        self, grads: PyTree, state: AdamState, params: Params | None = None
-    ) -> tuple[PyTree, AdamState]:
-        params = needed(params, "LAMB")
-        state = self._next(grads, state)
-        direction = self._direction(state)
-        direction = decayed(direction, params, self.weight_decay, self.on, "LAMB")
-        own, wanted = layer_norms((direction, params))
-        trusted = jax.tree.map(_as_long_as, direction, own, wanted)
-        return narrow(tree.scale(-state.learning_rate, trusted), grads), state
+    def decays(self, params: Params | None) -> PyTree | None:
+        return decaying(params, self.weight_decay, self.on, "LAMB")
+
+    def rule(self, g: Array, m: Array, v: Array, now: Now) -> tuple[Array, Array, Array]:
+        m, v, m_hat, v_hat = self.averages(g, m, v, now)
+        u = m_hat / (root(v_hat) + self.eps)
+        if now.decays:
+            u = u + self.weight_decay * now.w
+        own, wanted = norms([[u], [now.w]], (0, 0))
+        return now.minus_rate * _as_long_as(u, own, wanted), m, v
 
 
 class MuonState(NamedTuple):
@@ -105,7 +97,7 @@ class MuonState(NamedTuple):
     velocity: PyTree
 
 
-class Muon(Optimizer):
+class Muon(Leafwise):
     """Momentum, orthogonalized: every direction of a matrix moves equally fast.
 
         V ← μ V + G,    starting from V = 0;   D = μ V + G
@@ -142,13 +134,14 @@ class Muon(Optimizer):
         ('-0.01', '-0.0003')
     """
 
-    learning_rate: LearningRate
     momentum: float = 0.95
     iterations: int = 5
     others: GradientTransformation = Adam(3e-4)
 
+    State = MomentumState  # of the matrices
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         checks.between("momentum", self.momentum, 0, 1)
         self._set(iterations=checks.positive_integer("iterations", self.iterations))
         check_optimizer(self.others, "Muon, for leaves that are not matrices,")
@@ -156,7 +149,7 @@ class Muon(Optimizer):
     def init(self, params: Params) -> MuonState:
         matrices, rest = _matrices_and_others(params)
         others = self.others.init(rest)
-        return MuonState(others, *start(self.learning_rate), wide_zeros(matrices))
+        return MuonState(others, *super().init(matrices))
 
     def update(
         self, grads: PyTree, state: MuonState, params: Params | None = None, **extra: Any
@@ -166,13 +159,15 @@ class Muon(Optimizer):
         extra = extra_of_part(extra, lambda tree: _matrices_and_others(tree)[1], params)
         rest, others = updated(self.others, rest, state.others, rest_params, extra)
 
-        step, rate = advance(self.learning_rate, state.step)
-        g = widen(matrices)
-        v = tree.add(tree.scale(self.momentum, state.velocity), g)
-        ahead = tree.add(tree.scale(self.momentum, v), g)
-        updates = tree.scale(-rate, jax.tree.map(self._direction, ahead))
-        updates = tree.merge(narrow(updates, matrices), rest)
-        return updates, MuonState(others, step, rate, v)
+        updates, own = super().update(matrices, MomentumState(*state[1:]))
+        return tree.merge(updates, rest), MuonState(others, *own)
+
+    def rule(self, g: Array, v: Array, now: Now) -> tuple[Array, Array]:
+        v = self.momentum * v + g
+        ahead = self.momentum * v + g
+        rows, columns = g.shape
+        widening = max(1, columns / max(1, rows)) ** 0.5
+        return now.minus_rate * (widening * orthogonalized(ahead, self.iterations)), v
 
     def takes_extra(self) -> bool:
         return takes_extra(self.others)
@@ -186,11 +181,6 @@ class Muon(Optimizer):
         others = named_rates(self.others, state.others)
         named = {f"[others]{name}": rate for name, rate in others.items()}
         return {"": state.learning_rate} | named
-
-    def _direction(self, matrix: Array) -> Array:
-        rows, columns = matrix.shape[-2:]
-        widening = max(1, columns / max(1, rows)) ** 0.5
-        return tree.scale(widening, orthogonalized(matrix, self.iterations))
 
 
 def orthogonalized(matrix: Array, iterations: int) -> Array:

@@ -6,29 +6,17 @@ In all of them the steps t count from 1, the averages m and v start from 0, and
     v ← β₂ v + (1 - β₂) g²      v̂ = v / (1 - β₂ᵗ)
 """
 
-import functools
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from fnn import checks, tree
-from fnn.optimizers.adaptive import ratio
-from fnn.optimizers.arithmetic import (
-    advance,
-    bias_correction,
-    check_decay,
-    moving_average,
-    narrow,
-    start,
-    wide_zeros,
-    widen,
-)
-from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate
+from fnn import checks
+from fnn.optimizers.arithmetic import check_decay, wide_zeros
+from fnn.optimizers.leafwise import Leafwise, Now, one_minus_power, root
 from fnn.optimizers.selection import as_pattern
-from fnn.optimizers.weight_decay import decayed
+from fnn.optimizers.weight_decay import decaying
 from fnn.tree import Pattern
-from fnn.types import Array, Params, PyTree, as_number
+from fnn.types import Array, Params, PyTree
 
 
 class AdamState(NamedTuple):
@@ -44,54 +32,38 @@ class AdamState(NamedTuple):
     second_moment: PyTree
 
 
-class MomentOptimizer(Optimizer):
-    """What Adam and its kin are configured with; it has no `update` of its own."""
+class Unbiasing(NamedTuple):
+    """1 / (1 - β₁ᵗ) and 1 / (1 - β₂ᵗ), (): a product is cheaper than a quotient."""
 
-    learning_rate: LearningRate
+    m: Array
+    v: Array
+
+
+class MomentOptimizer(Leafwise):
+    """Base of Adam and its kin: their settings, and their moments without bias."""
+
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
 
+    State = AdamState
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         check_decay("b1", self.b1)
         check_decay("b2", self.b2)
         checks.between("eps", self.eps, 0, float("inf"))
 
-    def init(self, params: Params) -> Any:
-        moments = wide_zeros(params), wide_zeros(params)
-        return AdamState(*start(self.learning_rate), *moments)
+    def shared(self, t: Array) -> Any:
+        return Unbiasing(1 / one_minus_power(self.b1, t), 1 / one_minus_power(self.b2, t))
 
-    def _next(self, grads: PyTree, state: AdamState) -> AdamState:
-        """Return the state after this step, with m and v."""
-        step, rate = advance(self.learning_rate, state.step)
-        g = widen(grads)
-        m = moving_average(self.b1, state.first_moment, g)
-        v = moving_average(self.b2, state.second_moment, jax.tree.map(jnp.square, g))
-        return AdamState(step, rate, m, v)
-
-    def _direction(self, state: AdamState) -> PyTree:
-        """Return m̂ / (√v̂ + ε)."""
-        a = 1 / bias_correction(self.b1, state.step)
-        c = 1 / bias_correction(self.b2, state.step)
-
-        def of_leaf(m: Array, v: Array) -> PyTree:
-            return _adam(m, v, as_number(a, v.dtype), as_number(c, v.dtype), self.eps)
-
-        return jax.tree.map(of_leaf, state.first_moment, state.second_moment)
-
-    def _corrected(self, state: AdamState) -> tuple[PyTree, PyTree]:
-        """Return m̂ and v̂."""
-        _, _, m, v = state
-        m_hat = tree.scale(1 / bias_correction(self.b1, state.step), m)
-        v_hat = tree.scale(1 / bias_correction(self.b2, state.step), v)
-        return m_hat, v_hat
-
-
-# Traced once for all leaves that are alike.
-@functools.partial(jax.jit, inline=True)
-def _adam(m: Array, v: Array, a: Array, c: Array, eps: float) -> PyTree:
-    return ratio(a * m, c * v, eps)
+    def averages(
+        self, g: Array, m: Array, v: Array, now: Now
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return m and v after this step, and m̂ and v̂."""
+        m = self.b1 * m + (1 - self.b1) * g
+        v = self.b2 * v + (1 - self.b2) * jnp.square(g)
+        return m, v, m * now.shared.m, v * now.shared.v
 
 
 class Adam(MomentOptimizer):
@@ -121,12 +93,9 @@ class Adam(MomentOptimizer):
         ['-0.1000', '0.1000']
     """
 
-    def update(
-        self, grads: PyTree, state: AdamState, params: Params | None = None
-    ) -> tuple[PyTree, AdamState]:
-        state = self._next(grads, state)
-        direction = self._direction(state)
-        return narrow(tree.scale(-state.learning_rate, direction), grads), state
+    def rule(self, g: Array, m: Array, v: Array, now: Now) -> tuple[Array, Array, Array]:
+        m, v, m_hat, v_hat = self.averages(g, m, v, now)
+        return now.minus_rate * (m_hat / (root(v_hat) + self.eps)), m, v
 
 
 class AdamW(MomentOptimizer):
@@ -167,13 +136,15 @@ class AdamW(MomentOptimizer):
         checks.between("weight_decay", self.weight_decay, 0, float("inf"))
         self._set(on=as_pattern("on", self.on))
 
-    def update(
-        self, grads: PyTree, state: AdamState, params: Params | None = None
-    ) -> tuple[PyTree, AdamState]:
-        state = self._next(grads, state)
-        direction = self._direction(state)
-        direction = decayed(direction, params, self.weight_decay, self.on, "AdamW")
-        return narrow(tree.scale(-state.learning_rate, direction), grads), state
+    def decays(self, params: Params | None) -> PyTree | None:
+        return decaying(params, self.weight_decay, self.on, "AdamW")
+
+    def rule(self, g: Array, m: Array, v: Array, now: Now) -> tuple[Array, Array, Array]:
+        m, v, m_hat, v_hat = self.averages(g, m, v, now)
+        u = m_hat / (root(v_hat) + self.eps)
+        if now.decays:
+            u = u + self.weight_decay * now.w
+        return now.minus_rate * u, m, v
 
 
 class Nadam(MomentOptimizer):
@@ -202,17 +173,18 @@ class Nadam(MomentOptimizer):
         '-0.1333'
     """
 
-    def update(
-        self, grads: PyTree, state: AdamState, params: Params | None = None
-    ) -> tuple[PyTree, AdamState]:
-        state = self._next(grads, state)
-        _, v_hat = self._corrected(state)
-        ahead = tree.scale(
-            self.b1 / bias_correction(self.b1, state.step + 1), state.first_moment
-        )
-        now = tree.scale((1 - self.b1) / bias_correction(self.b1, state.step), widen(grads))
-        direction = ratio(tree.add(ahead, now), v_hat, self.eps)
-        return narrow(tree.scale(-state.learning_rate, direction), grads), state
+    def shared(self, t: Array) -> Any:
+        """Return the weights of m and g in m̄, and 1 / (1 - β₂ᵗ)."""
+        of_m = self.b1 / one_minus_power(self.b1, t + 1)
+        of_g = (1 - self.b1) / one_minus_power(self.b1, t)
+        return of_m, of_g, 1 / one_minus_power(self.b2, t)
+
+    def rule(self, g: Array, m: Array, v: Array, now: Now) -> tuple[Array, Array, Array]:
+        of_m, of_g, unbiased = now.shared
+        m = self.b1 * m + (1 - self.b1) * g
+        v = self.b2 * v + (1 - self.b2) * jnp.square(g)
+        ahead = of_m * m + of_g * g
+        return now.minus_rate * (ahead / (root(unbiased * v) + self.eps)), m, v
 
 
 class AMSGradState(NamedTuple):
@@ -254,12 +226,16 @@ class AMSGrad(MomentOptimizer):
     def update(
         self, grads: PyTree, state: AMSGradState, params: Params | None = None
     ) -> tuple[PyTree, AMSGradState]:
-        moments = self._next(grads, state.moments)
-        m_hat, v_hat = self._corrected(moments)
-        largest = jax.tree.map(jnp.maximum, state.largest, v_hat)
-        direction = ratio(m_hat, largest, self.eps)
-        updates = tree.scale(-moments.learning_rate, direction)
-        return narrow(updates, grads), AMSGradState(moments, largest)
+        now, (_, _, m, v) = self.next(state.moments), state.moments
+        updates, (m, v, largest) = self.by_leaf(grads, (m, v, state.largest), now)
+        return updates, AMSGradState(AdamState(now.t, now.rate, m, v), largest)
+
+    def rule(
+        self, g: Array, m: Array, v: Array, u: Array, now: Now
+    ) -> tuple[Array, Array, Array, Array]:
+        m, v, m_hat, v_hat = self.averages(g, m, v, now)
+        u = jnp.maximum(u, v_hat)
+        return now.minus_rate * (m_hat / (root(u) + self.eps)), m, v, u
 
     def learning_rates(self, state: AMSGradState, params: PyTree) -> PyTree:
         return super().learning_rates(state.moments, params)
@@ -294,18 +270,10 @@ class AdaMax(MomentOptimizer):
         ['-0.1000', '0.1000']
     """
 
-    def update(
-        self, grads: PyTree, state: AdamState, params: Params | None = None
-    ) -> tuple[PyTree, AdamState]:
-        step, rate = advance(self.learning_rate, state.step)
-        g = widen(grads)
-        m = moving_average(self.b1, state.first_moment, g)
-        u = jax.tree.map(self._larger, state.second_moment, g)
-        m_hat = tree.scale(1 / bias_correction(self.b1, step), m)
-        updates = tree.scale(-rate, jax.tree.map(jnp.divide, m_hat, u))
-        return narrow(updates, grads), AdamState(step, rate, m, u)
+    def shared(self, t: Array) -> Any:
+        return 1 / one_minus_power(self.b1, t)
 
-    def _larger(self, u: Array, g: Array) -> Array:
-        return jnp.maximum(
-            tree.scale(self.b2, u), jnp.abs(g) + jnp.asarray(self.eps, g.dtype)
-        )
+    def rule(self, g: Array, m: Array, u: Array, now: Now) -> tuple[Array, Array, Array]:
+        m = self.b1 * m + (1 - self.b1) * g
+        u = jnp.maximum(self.b2 * u, jnp.abs(g) + self.eps)
+        return now.minus_rate * (now.shared * m / u), m, u

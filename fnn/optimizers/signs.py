@@ -6,18 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.optimizers.arithmetic import (
-    advance,
-    check_decay,
-    moving_average,
-    narrow,
-    start,
-    wide_zeros,
-    widen,
-)
-from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate
+from fnn.optimizers.arithmetic import check_decay, wide_zeros
+from fnn.optimizers.leafwise import Leafwise, Now
 from fnn.optimizers.selection import as_pattern
-from fnn.optimizers.weight_decay import decayed
+from fnn.optimizers.weight_decay import decaying
 from fnn.schedules.base import as_float, check_rate
 from fnn.tree import Pattern
 from fnn.types import Array, Params, PyTree, wide
@@ -31,7 +23,7 @@ class LionState(NamedTuple):
     first_moment: PyTree
 
 
-class Lion(Optimizer):
+class Lion(Leafwise):
     """Go by the sign of an average of the gradients, the same way in every element.
 
         w ← w - α (sign(β₁ m + (1 - β₁) g) + λ w)
@@ -62,31 +54,28 @@ class Lion(Optimizer):
         {'w': Array([-0.1,  0.1], dtype=float32)}
     """
 
-    learning_rate: LearningRate
     b1: float = 0.9
     b2: float = 0.99
     weight_decay: float = 0.0
     on: Pattern = "*kernel"
 
+    State = LionState
+
     def __post_init__(self) -> None:
-        check_learning_rate(self.learning_rate)
+        super().__post_init__()
         checks.between("b1", self.b1, 0, 1)
         check_decay("b2", self.b2)
         checks.between("weight_decay", self.weight_decay, 0, float("inf"))
         self._set(on=as_pattern("on", self.on))
 
-    def init(self, params: Params) -> LionState:
-        return LionState(*start(self.learning_rate), wide_zeros(params))
+    def decays(self, params: Params | None) -> PyTree | None:
+        return decaying(params, self.weight_decay, self.on, "Lion")
 
-    def update(
-        self, grads: PyTree, state: LionState, params: Params | None = None
-    ) -> tuple[PyTree, LionState]:
-        step, rate = advance(self.learning_rate, state.step)
-        g, m = widen(grads), state.first_moment
-        direction = jax.tree.map(jnp.sign, moving_average(self.b1, m, g))
-        direction = decayed(direction, params, self.weight_decay, self.on, "Lion")
-        m = moving_average(self.b2, m, g)
-        return narrow(tree.scale(-rate, direction), grads), LionState(step, rate, m)
+    def rule(self, g: Array, m: Array, now: Now) -> tuple[Array, Array]:
+        u = jnp.sign(self.b1 * m + (1 - self.b1) * g)
+        if now.decays:
+            u = u + self.weight_decay * now.w
+        return now.minus_rate * u, self.b2 * m + (1 - self.b2) * g
 
 
 class RpropState(NamedTuple):
@@ -101,7 +90,7 @@ class RpropState(NamedTuple):
     signs: PyTree
 
 
-class Rprop(Optimizer):
+class Rprop(Leafwise):
     """Give every parameter a step size of its own, which only signs of gradients change.
 
         Δ ← min(η₊ Δ, max_step)     where g has the sign that it had before
@@ -158,18 +147,20 @@ class Rprop(Optimizer):
     def update(
         self, grads: PyTree, state: RpropState, params: Params | None = None
     ) -> tuple[PyTree, RpropState]:
-        signs = jax.tree.map(jnp.sign, widen(grads))
-        agreement = jax.tree.map(jnp.multiply, signs, state.signs)
-        sizes = jax.tree.map(self._resized, state.step_sizes, agreement)
-        signs = jax.tree.map(_zero_where_negative, signs, agreement)
-        updates = jax.tree.map(lambda size, sign: -size * sign, sizes, signs)
+        updates, (sizes, signs) = self.by_leaf(grads, state[1:])
         mean = _mean(sizes, self.learning_rate)
-        return narrow(updates, grads), RpropState(mean, sizes, signs)
+        return updates, RpropState(mean, sizes, signs)
 
-    def _resized(self, size: Array, agreement: Array) -> Array:
+    def rule(
+        self, g: Array, size: Array, before: Array, now: Now
+    ) -> tuple[Array, Array, Array]:
+        sign = jnp.sign(g)
+        agreement = sign * before
         larger = jnp.minimum(size * self.growth, self.max_step)
         smaller = jnp.maximum(size * self.shrink, self.min_step)
-        return jnp.where(agreement > 0, larger, jnp.where(agreement < 0, smaller, size))
+        size = jnp.where(agreement > 0, larger, jnp.where(agreement < 0, smaller, size))
+        sign = jnp.where(agreement < 0, jnp.zeros_like(sign), sign)
+        return -size * sign, size, sign
 
 
 class DeltaBarDeltaState(NamedTuple):
@@ -184,7 +175,7 @@ class DeltaBarDeltaState(NamedTuple):
     average: PyTree
 
 
-class DeltaBarDelta(Optimizer):
+class DeltaBarDelta(Leafwise):
     """Gradient descent with a rate for every parameter, which grows while its sign stays.
 
         α ← α + increase            where ḡ g > 0, ḡ being the average before this step
@@ -235,27 +226,23 @@ class DeltaBarDelta(Optimizer):
     def update(
         self, grads: PyTree, state: DeltaBarDeltaState, params: Params | None = None
     ) -> tuple[PyTree, DeltaBarDeltaState]:
-        g = widen(grads)
-        rates = jax.tree.map(self._changed, state.rates, state.average, g)
-        updates = jax.tree.map(lambda rate, x: -rate * x, rates, g)
-        average = moving_average(self.decay, state.average, g)
+        updates, (rates, average) = self.by_leaf(grads, state[1:])
         mean = _mean(rates, self.learning_rate)
-        return narrow(updates, grads), DeltaBarDeltaState(mean, rates, average)
+        return updates, DeltaBarDeltaState(mean, rates, average)
 
-    def _changed(self, rate: Array, average: Array, g: Array) -> Array:
+    def rule(
+        self, g: Array, rate: Array, average: Array, now: Now
+    ) -> tuple[Array, Array, Array]:
         agreement = jnp.sign(average) * jnp.sign(g)
         smaller = jnp.where(agreement < 0, rate * (1 - self.decrease), rate)
-        return jnp.where(agreement > 0, rate + self.increase, smaller)
+        rate = jnp.where(agreement > 0, rate + self.increase, smaller)
+        return -rate * g, rate, self.decay * average + (1 - self.decay) * g
 
 
 def _constant_like(params: PyTree, value: Any) -> PyTree:
     return jax.tree.map(
         lambda p: jnp.full(p.shape, jnp.asarray(value, wide(p.dtype))), params
     )
-
-
-def _zero_where_negative(sign: Array, agreement: Array) -> Array:
-    return jnp.where(agreement < 0, jnp.zeros_like(sign), sign)
 
 
 def _mean(sizes: PyTree, otherwise: Any) -> Array:

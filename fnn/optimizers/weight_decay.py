@@ -49,6 +49,15 @@ def decayed(
     return jax.tree.map(leaf_decayed, decays, updates, params, factors)
 
 
+def decaying(
+    params: Params | None, decay: float | Array, on: Pattern, owner: str
+) -> PyTree | None:
+    """Return which leaves `on` matches, a tree of booleans; `None` if the decay is 0."""
+    if not isinstance(decay, jax.Array) and decay == 0:
+        return None
+    return matches(needed(params, owner), on, owner)
+
+
 class AddDecayedWeights(Optimizer):
     """Add a share of the weights to their gradients: g ← g + decay · w.
 
