@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar, dataclass_transform
 
 import jax
@@ -127,6 +127,65 @@ class Value:
         """Write fields; only for `__init__` and `__post_init__`."""
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+
+
+def replace_at(value: Any, path: Sequence[str], new: Any) -> Any:
+    """Return a value with another part at a path, such as `("layers", "2", "rate")`.
+
+    Args:
+        value: A value, another dataclass, or a tuple.
+        path: Names of fields; in a tuple, the number of the item.
+        new: What is put there.
+
+    Raises:
+        ValueError: If the path leads nowhere.
+
+    Example:
+        >>> import fnn
+        >>> model = fnn.Sequential(fnn.Dense(3), fnn.Dropout(0.5))
+        >>> replace_at(model, ("layers", "1", "rate"), 0.1)
+        fnn.Sequential(fnn.Dense(3), fnn.Dropout(0.1))
+    """
+    if not path:
+        return new
+    name, *rest = path
+    parts = _parts(value)
+    if name in parts:
+        part = replace_at(parts[name], rest, new)
+        if isinstance(value, tuple):
+            return tuple((parts | {name: part}).values())
+        if isinstance(value, Value):
+            return value.replace(**{name: part})
+        return dataclasses.replace(value, **{name: part})
+    if isinstance(value, tuple):
+        raise ValueError(f"it needs a number below {len(value)} in place of {name!r}")
+    raise ValueError(f"{show(value)} has no field {name!r}; its fields are {list(parts)}")
+
+
+def paths_to(value: Any, field: str) -> list[tuple[str, ...]]:
+    """Return the paths, as of `replace_at`, of all fields of this name in a value.
+
+    Example:
+        >>> import fnn
+        >>> paths_to(fnn.Sequential(fnn.Dense(3), fnn.Dropout(0.5)), "rate")
+        [('layers', '1', 'rate')]
+    """
+    found: list[tuple[str, ...]] = []
+    for name, part in _parts(value).items():
+        if name == field:
+            found.append((name,))
+        else:
+            found += [(name, *path) for path in paths_to(part, field)]
+    return found
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, or the items of a tuple, by name."""
+    if isinstance(value, tuple):
+        return {str(i): part for i, part in enumerate(value)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {}
 
 
 def _refuse_to_set(value: Value, name: str, _: Any) -> None:
@@ -309,7 +368,7 @@ def same(one: Any, other: Any) -> bool:
 def _comparable(value: Any) -> Any:
     """Return what stands for `value` in comparisons and hashes."""
     if isinstance(value, functools.partial):
-        keywords = _comparable(dict(sorted(value.keywords.items())))
+        keywords = _comparable(value.keywords)
         return (functools.partial, _comparable((value.func, *value.args)), keywords)
     if isinstance(value, np.ndarray | jax.Array) and not _is_tracer(value):
         array = np.asarray(value)
@@ -317,8 +376,15 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(map(_comparable, value))
     if isinstance(value, dict):
-        return tuple((k, _comparable(v)) for k, v in value.items())
+        return _Entries((key, _comparable(entry)) for key, entry in value.items())
     return value
+
+
+class _Entries(dict[Any, Any]):
+    """A dict that hashes; as with any dict, the order of its entries does not count."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
 
 def _portable(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Batch normalization: its statistics, its laws, and what it says when misused."""
 
-import dataclasses
 import pickle
 
 import chex
@@ -68,7 +67,7 @@ def test_batch_norm_is_a_value(row):
     assert hash(layer) == hash(row.make())
     assert eval(repr(layer), {"fnn": fnn, "jax": jax}) == layer
     assert pickle.loads(pickle.dumps(layer)) == layer
-    assert dataclasses.replace(layer) == layer
+    assert layer.replace() == layer
 
 
 @over(BATCH_NORMALIZATION)

@@ -1,6 +1,5 @@
 """How models are put together, named, initialized and taken apart."""
 
-import dataclasses
 import functools
 import operator
 import pickle
@@ -58,7 +57,7 @@ class Tower(fnn.Sequential):
 def test_a_subclass_without_fields_is_made_as_its_base_is():
     layers = (fnn.Dense(3), jax.nn.relu)
     assert Tower(*layers).children.keys() == fnn.Sequential(*layers).children.keys()
-    assert Tower(a=fnn.Dense(3)) == dataclasses.replace(Tower(fnn.Dense(3)), names=("a",))
+    assert Tower(a=fnn.Dense(3)) == Tower(fnn.Dense(3)).replace(names=("a",))
     assert Tower(*layers) != fnn.Sequential(*layers)
 
 
@@ -74,7 +73,7 @@ def test_a_subclass_with_fields_takes_layers_too():
     assert (made.width, made.note, len(made.layers)) == (2, "none", 2)
     text = "test_combinators.Counted(fnn.Dense(3), jax.nn.relu, merge=sum, width=2)"
     assert repr(made) == text
-    assert dataclasses.replace(made, note="some")[:1] == Counted(
+    assert made.replace(note="some")[:1] == Counted(
         fnn.Dense(3), width=2, merge=sum, note="some"
     )
     with pytest.raises(TypeError, match="Counted needs the argument width"):
@@ -119,7 +118,7 @@ def test_items_are_those_of_a_tuple_and_a_part_keeps_its_names(model, first, las
     for same in (
         eval(repr(part), {"fnn": fnn, "jax": jax}),
         pickle.loads(pickle.dumps(part)),
-        dataclasses.replace(part),
+        part.replace(),
         part[:],
     ):
         assert (same, hash(same)) == (part, hash(part))
@@ -176,10 +175,10 @@ def test_a_part_does_not_run_on_parameters_of_another_layer():
 
 def test_fields_of_a_model_are_changed_by_replace():
     body = fnn.Sequential(*CHAIN.layers[:-1])
-    assert body == dataclasses.replace(CHAIN, layers=CHAIN.layers[:-1])
-    assert dataclasses.replace(NAMED) == NAMED
+    assert body == CHAIN.replace(layers=CHAIN.layers[:-1])
+    assert NAMED.replace() == NAMED
     with pytest.raises(ValueError, match="3 names for 1 layers"):
-        dataclasses.replace(NAMED, layers=NAMED.layers[:1])
+        NAMED.replace(layers=NAMED.layers[:1])
 
 
 def test_repr_of_a_long_model_is_indented_and_evaluates():

@@ -1,6 +1,5 @@
 """Embedding: a product with one-hot vectors, that is not computed."""
 
-import dataclasses
 import pickle
 
 import chex
@@ -51,7 +50,7 @@ def test_embedding_is_a_value_and_initializes_from_shapes_alone(row):
     assert hash(layer) == hash(row.make())
     assert eval(repr(layer), {"fnn": fnn, "jax": jax}) == layer
     assert pickle.loads(pickle.dumps(layer)) == layer
-    assert dataclasses.replace(layer) == layer
+    assert layer.replace() == layer
     made = layer.init(key(), jax.ShapeDtypeStruct(x.shape, x.dtype))
     chex.assert_trees_all_equal(made, layer.init(key(), x))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(made)} == {"float32"}

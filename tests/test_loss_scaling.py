@@ -1,5 +1,7 @@
 """The scale of a loss: float16 gradients that neither underflow nor overflow."""
 
+from typing import Any, NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 
 import fnn
 from fnn import losses, optimizers
-from fnn.optimizers import DynamicLossScale, current_loss_scale, skipped_steps
+from fnn.optimizers import DynamicLossScale, base, current_loss_scale, skipped_steps
 
 INF, NAN = jnp.inf, jnp.nan
 
@@ -94,6 +96,65 @@ def test_scale_is_read_from_the_outermost_optimizer_alone():
     train_state = fnn.TrainState.create(params, {}, chain, key=jax.random.key(0))
     with pytest.raises(ValueError, match="DynamicLossScale must be the outermost"):
         fnn.make_step(objective, chain)(train_state, (jnp.ones((1, 2)), jnp.ones((1, 1))))
+
+
+class Foreign(NamedTuple):
+    """An optimizer of another library, which may run one of fnn's."""
+
+    runs: Any
+
+    def init(self, params):
+        return {"runs": self.runs.init(params)}
+
+    def update(self, grads, state, params=None):
+        updates, own = self.runs.update(grads, state["runs"], params)
+        return updates, {"runs": own}
+
+
+SCALING = DynamicLossScale(optimizers.SGD(0.1), 8.0)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        optimizers.Chain(optimizers.ClipByGlobalNorm(1.0), SCALING),
+        optimizers.ByPath({"*": SCALING}),
+        optimizers.Lookahead(SCALING),
+        optimizers.Muon(0.1, others=SCALING),
+        DynamicLossScale(SCALING),
+        Foreign(SCALING),
+        optimizers.Chain(Foreign(SCALING)),
+    ],
+    ids=lambda around: type(around).__name__,
+)
+def test_an_optimizer_says_that_a_scale_is_inside_of_it(around):
+    state = around.init({"w": jnp.ones(2)})
+    with pytest.raises(ValueError, match="DynamicLossScale must be the outermost"):
+        base.loss_scale(around, state)
+    with pytest.raises(ValueError, match="DynamicLossScale must be the outermost"):
+        current_loss_scale(state)
+    assert base.skipped(around, state) == skipped_steps(state) == 0
+
+
+def test_an_optimizer_is_asked_for_its_scale():
+    class State(NamedTuple):
+        loss_scale: Any
+
+    class Named(optimizers.Optimizer):
+        def init(self, params):
+            return State(jnp.float32(3))
+
+    class Asks(Named):
+        def loss_scale(self, state):
+            return state.loss_scale
+
+    state = State(jnp.float32(3))
+    assert base.loss_scale(Asks(), state) == 3
+    assert base.loss_scale(Named(), state) is None  # the name of a field says nothing
+    assert base.skipped(Asks(), state) is None
+    for optimizer in (SCALING, optimizers.DecoupledDecay(SCALING, 0.1, on="*")):
+        state = optimizer.init({"w": jnp.ones(2)})
+        assert base.loss_scale(optimizer, state) == current_loss_scale(state) == 8
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

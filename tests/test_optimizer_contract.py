@@ -1,6 +1,5 @@
 """What every optimizer, schedule, controller and average promises."""
 
-import dataclasses
 import pickle
 
 import chex
@@ -21,6 +20,7 @@ from contracts.updates import SHAPES
 
 import fnn
 from fnn import optimizers, schedules
+from fnn.values import fields_of
 
 STEPS = 100
 OVER_RATE = {name: row for name, row in OPTIMIZERS.items() if row.over_rate}
@@ -150,12 +150,10 @@ def test_optimizer_maps_over_the_rate(name, x64):
 def test_optimizer_takes_numbers_of_any_kind(row):
     """Every number may be NumPy's, an array or traced, as a search maps over it."""
     optimizer, params = row.make(), parameters("float32")
-    fields = [field.name for field in dataclasses.fields(optimizer)]
-    numbers = {name: getattr(optimizer, name) for name in fields}
-    numbers = {name: n for name, n in numbers.items() if isinstance(n, float)}
+    numbers = {name: n for name, n in fields_of(optimizer).items() if isinstance(n, float)}
 
     def moved(**changed):
-        changing = dataclasses.replace(optimizer, **changed)
+        changing = optimizer.replace(**changed)
         return changing.update(params, changing.init(params), params)[0]
 
     @jax.jit
@@ -340,7 +338,7 @@ def test_controller_and_average_are_values(row):
     assert hash(value) == hash(row.make())
     assert eval(repr(value), {"fnn": fnn}) == value
     assert pickle.loads(pickle.dumps(value)) == value
-    assert dataclasses.replace(value) == value
+    assert value.replace() == value
 
 
 def test_every_public_name_has_a_row():

@@ -1,6 +1,5 @@
 """Per-example gradients in `make_step` and `fit`."""
 
-import dataclasses
 import functools
 
 import chex
@@ -129,7 +128,7 @@ def test_gradient_gets_a_key_that_no_example_has():
 
     objective = fnn.supervised(fnn.Dense(3), losses.softmax_cross_entropy)
     for augment in (None, noisy):
-        augmented = dataclasses.replace(objective, augment=augment)
+        augmented = objective.replace(augment=augment)
         augmented.per_example_gradient(watching, {}, {}, data(), jax.random.key(1))
         pair = jax.random.key_data(jax.random.split(jax.random.key(1), 2))
         taken = [*seen["keys"], *pair]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.values import Value, public_name, reads_the_same, show
+from fnn.values import Value, paths_to, public_name, reads_the_same, replace_at, show
 
 
 class Box(Value):
@@ -141,10 +141,6 @@ def test_a_tracer_inside_a_value_prints(make):
     jax.vmap(show_while_tracing)(jnp.ones(2))
 
 
-def test_order_of_a_dict_counts():
-    assert Box({"a": 1, "b": 2}) != Box({"b": 2, "a": 1})
-
-
 def test_show_of_nested_values():
     assert show((fnn.Dense(2), [1.0])) == "(fnn.Dense(2), [1.0])"
 
@@ -174,3 +170,48 @@ def test_texts_of_equal_values_read_the_same():
     for other in (text.replace("he_normal", "he_uniform"), text.replace("8", "9"), 1, None):
         assert not reads_the_same(SPELLED_OUT, other)
     assert not reads_the_same(["he_normal"], [])
+
+
+def test_replace_makes_a_checked_copy():
+    layer = fnn.Dense(3)
+    assert layer.replace(features=4, bias=False) == fnn.Dense(4, bias=False)
+    assert layer == fnn.Dense(3)
+    with pytest.raises(TypeError, match=r"fnn.Dense.* 'feature'.*features"):
+        layer.replace(feature=4)
+    with pytest.raises(ValueError, match="momentum must be in"):
+        fnn.optimizers.Momentum(0.1).replace(momentum=2.0)
+    sgd, adam = fnn.optimizers.SGD(0.1), fnn.optimizers.Adam(0.1)
+    assert fnn.optimizers.Chain(sgd).replace(transforms=(adam,)) == fnn.optimizers.Chain(
+        adam
+    )
+    by_path = fnn.optimizers.ByPath({"*": sgd})
+    assert by_path.replace(rules={"*": adam}) == fnn.optimizers.ByPath({"*": adam})
+
+
+def test_a_part_is_replaced_at_any_depth():
+    chain = fnn.optimizers.Chain(
+        fnn.optimizers.ClipByNorm(1.0),
+        fnn.optimizers.ByPath({"*": fnn.optimizers.Muon(0.1)}),
+    )
+    rate = ("transforms", "1", "rules", "0", "1", "learning_rate")
+    others = (*rate[:-1], "others", "learning_rate")
+    assert paths_to(chain, "learning_rate") == [rate, others]
+    expected = fnn.optimizers.Muon(0.1, others=fnn.optimizers.Adam(0.5))
+    assert replace_at(chain, others, 0.5).transforms[1].rules == (("*", expected),)
+    with pytest.raises(ValueError, match=r"needs a number below 2 in place of '2'"):
+        replace_at(chain, ("transforms", "2"), 0.5)
+
+
+def test_the_order_of_a_dict_does_not_count():
+    one, other = Box({"a": [1], "b": {"c": 2}}), Box({"b": {"c": 2}, "a": [1]})
+    assert (one, hash(one)) == (other, hash(other))
+    assert one != Box({"a": [1], "b": {"c": 3}})
+    assert one != Box({"a": [1]})
+    rules = [("*kernel", ("x",)), ("*bias", ())]
+    one, other = (fnn.sharding.ByPath(dict(r)) for r in (rules, rules[::-1]))
+    assert (one, hash(one)) == (other, hash(other))
+    adam, frozen = fnn.optimizers.Adam(0.1), fnn.optimizers.Frozen()
+    # There the first glob that matches wins.
+    assert fnn.optimizers.ByPath({"a": adam, "*": frozen}) != fnn.optimizers.ByPath(
+        {"*": frozen, "a": adam}
+    )

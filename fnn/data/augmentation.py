@@ -222,11 +222,11 @@ class Steps(Value):
 
     steps: tuple[Callable[..., Any], ...]
 
-    def __init__(
-        self, *functions: Callable[..., Any], steps: tuple[Callable[..., Any], ...] = ()
-    ) -> None:
-        # `dataclasses.replace` passes the field itself.
-        self._set(steps=functions or steps)
+    def __init__(self, *functions: Callable[..., Any]) -> None:
+        self._set(steps=functions)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
         for step in self.steps:
             if isinstance(step, type) or not callable(step):
                 raise TypeError(

@@ -1,6 +1,5 @@
 """The learning-rate range test."""
 
-import dataclasses
 import functools
 import math
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from fnn.training.loop import Dataset, choose_loop, host_loop, take_batch
 from fnn.training.objective import Metric, supervised
 from fnn.training.step import Step, TrainState, make_step
 from fnn.types import Array, GradientTransformation, Key, NDArray, Params, State
-from fnn.values import Value, show
+from fnn.values import Value, paths_to, replace_at, show
 
 # Where the loss is so many times its lowest value, training has diverged.
 DIVERGED = 4.0
@@ -143,8 +142,10 @@ def learning_rate_range(
     examples = checks.leading_length(x, "x")
     if examples < batch_size:
         raise ValueError(f"batch_size is {batch_size}, of {examples} examples")
-    growing = _with_rate(optimizer, _Growth(low, high, steps))
-    if growing == optimizer:
+    growing: Any = optimizer
+    for path in paths_to(optimizer, "learning_rate"):
+        growing = replace_at(growing, path, _Growth(low, high, steps))
+    if growing is optimizer:
         raise TypeError(
             f"learning_rate_range needs one of fnn's optimizers with a field "
             f"learning_rate, such as fnn.optimizers.Adam(1e-3); got {show(optimizer)}"
@@ -185,19 +186,6 @@ class _Carry(NamedTuple):
     lowest: Array
     i: Array
     diverged: Array
-
-
-def _with_rate(value: Any, schedule: _Growth) -> Any:
-    """Return an optimizer with the schedule in place of every learning rate in it."""
-    if isinstance(value, tuple):
-        return tuple(_with_rate(part, schedule) for part in value)
-    if not isinstance(value, Value):
-        return value
-    names = [field.name for field in dataclasses.fields(value)]
-    parts = {name: _with_rate(getattr(value, name), schedule) for name in names}
-    if "learning_rate" in parts:
-        parts["learning_rate"] = schedule
-    return dataclasses.replace(value, **parts)
 
 
 def _order(key: Key, examples: int, batch_size: int, steps: int) -> Array:

@@ -20,7 +20,7 @@ from fnn.diagnostics.capture import (
 from fnn.diagnostics.responses import Response, response_of, steepness
 from fnn.layers.base import Layer
 from fnn.layers.combinators import batched
-from fnn.optimizers.base import apply_updates, current_loss_scale, updated
+from fnn.optimizers.base import apply_updates, loss_scale, updated
 from fnn.training.objective import Metric, mean_over_batch
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 
@@ -141,7 +141,7 @@ def _updates(
     grads: PyTree,
     extra: dict[str, Any],
 ) -> PyTree:
-    if (scale := current_loss_scale(opt_state)) is not None:
+    if (scale := loss_scale(optimizer, opt_state)) is not None:
         grads = tree.scale(scale, grads)
     updates, _ = updated(optimizer, grads, opt_state, params, extra | {"grad": grads})
     return jax.tree.map(lambda p, u: jnp.zeros_like(p) if u is None else u, params, updates)

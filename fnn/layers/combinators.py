@@ -26,25 +26,24 @@ class _OfParts(Parts):
         super().__init_subclass__()
 
     def _take(self, layers: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Set the fields from `(*layers)`, `(**named)`, or the fields themselves.
+        """Set the fields from `(*layers)` or `(**named)`.
 
-        The fields are what `dataclasses.replace` passes; a tuple is never a layer. A
-        subclass may have others, which are given by name.
+        A subclass may have further fields, which are given by name.
         """
-        owner, names = type(self).__name__, None
         self._take_own_fields(named)
-        if not layers and isinstance(named.get("layers"), tuple):
-            layers, names = named.pop("layers"), named.pop("names", None)
         if layers and named:
-            raise TypeError(f"{owner} takes layers or named layers, not both")
-        if named:
-            names, layers = tuple(named), tuple(named.values())
+            raise TypeError(f"{type(self).__name__} takes layers or named layers, not both")
+        names = tuple(named) if named else None
+        self._set(layers=layers or tuple(named.values()), names=names)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        owner, layers, names = type(self).__name__, self.layers, self.names
         if names is not None and len(names) != len(layers):
             raise ValueError(f"{owner} got {len(names)} names for {len(layers)} layers")
         _check_not_reserved(owner, names or ())
         for i, layer in enumerate(layers):
             as_layer(layer, f"layer {names[i] if names else i} of {owner}")
-        self._set(layers=layers, names=names)
 
     def _take_own_fields(self, named: dict[str, Any]) -> None:
         """Take the fields that a subclass adds out of `named`."""

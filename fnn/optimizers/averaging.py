@@ -7,19 +7,15 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.optimizers.arithmetic import check_decay, narrow, wide_copy, widen
 from fnn.optimizers.base import (
-    Optimizer,
+    Wrapping,
     check_optimizer,
-    frozen_mask,
-    learning_rates,
-    named_rates,
     needed,
-    takes_extra,
     updated,
 )
 from fnn.optimizers.leafwise import one_minus_power
 from fnn.optimizers.selection import with_zeros, without_frozen
 from fnn.schedules.base import as_float
-from fnn.types import Array, GradientTransformation, Params, PyTree
+from fnn.types import Array, Params, PyTree
 from fnn.values import Value
 
 
@@ -141,7 +137,7 @@ class LookaheadState(NamedTuple):
     slow: PyTree
 
 
-class Lookahead(Optimizer):
+class Lookahead(Wrapping):
     """Let an optimizer run ahead, then go a part of its way: s ← s + γ (w - s), w ← s.
 
     That happens after every `period` steps, γ being `slow_rate`; s starts from the first
@@ -170,7 +166,6 @@ class Lookahead(Optimizer):
         [-1.]
     """
 
-    optimizer: GradientTransformation
     period: int = 5
     slow_rate: float = 0.5
 
@@ -202,18 +197,6 @@ class Lookahead(Optimizer):
         back = tree.where(due, tree.subtract(slow, old), fast)
         moved = with_zeros(back, grads)
         return narrow(moved, grads), LookaheadState(own, step, slow)
-
-    def frozen(self, params: PyTree) -> PyTree:
-        return frozen_mask(self.optimizer, params)
-
-    def takes_extra(self) -> bool:
-        return takes_extra(self.optimizer)
-
-    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
-        return learning_rates(self.optimizer, state.optimizer, params)
-
-    def named_rates(self, state: Any) -> dict[str, Array]:
-        return named_rates(self.optimizer, state.optimizer)
 
 
 def _toward(average: PyTree, params: PyTree, share: float | Array) -> PyTree:

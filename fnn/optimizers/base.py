@@ -3,8 +3,8 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,23 @@ from fnn.values import Value, show
 LearningRate: TypeAlias = Rate
 
 EVERY = "**"
+SCALE_INSIDE = (
+    "DynamicLossScale must be the outermost optimizer, because others need gradients that "
+    "are divided by the scale: DynamicLossScale(Chain(...))"
+)
+
+
+class DynamicLossScaleState(NamedTuple):
+    """What `DynamicLossScale` carries, and the state of its optimizer.
+
+    The scale of the next loss, (), the number of steps since it last changed, (), and the
+    number of steps that were skipped, ().
+    """
+
+    loss_scale: Array
+    unchanged: Array
+    skipped: Array
+    optimizer: Any
 
 
 class Optimizer(Value):
@@ -76,6 +93,58 @@ class Optimizer(Value):
         """Return the rates in use by the names of what uses them, `""` for a single one."""
         rate = getattr(state, "learning_rate", None)
         return {} if rate is None else {"": rate}
+
+    def inner(self, state: Any) -> Iterable[tuple[GradientTransformation, Any]]:
+        """Return the optimizers that this one runs, and their states.
+
+        None, unless a subclass overrides this.
+        """
+        return ()
+
+    def loss_scale(self, state: Any) -> Array | None:
+        """Return the factor of the next objective, (), or `None` for a factor of 1.
+
+        `DynamicLossScale` has one.
+
+        Raises:
+            ValueError: If an optimizer inside of this one has one: it would divide
+                gradients that this one has changed.
+        """
+        if any(
+            loss_scale(optimizer, own) is not None for optimizer, own in self.inner(state)
+        ):
+            raise ValueError(SCALE_INSIDE)
+        return None
+
+    def skipped(self, state: Any) -> Array | None:
+        """Return the number of steps that were skipped, (), or `None` if none ever is."""
+        counts = [skipped(optimizer, own) for optimizer, own in self.inner(state)]
+        return next((count for count in counts if count is not None), None)
+
+
+class Wrapping(Optimizer):
+    """Base of an optimizer that runs one other, and answers what is asked of it by that."""
+
+    optimizer: GradientTransformation
+
+    def own(self, state: Any) -> Any:
+        """Return the state of the other optimizer."""
+        return state.optimizer
+
+    def inner(self, state: Any) -> Iterable[tuple[GradientTransformation, Any]]:
+        return ((self.optimizer, self.own(state)),)
+
+    def frozen(self, params: PyTree) -> PyTree:
+        return frozen_mask(self.optimizer, params)
+
+    def takes_extra(self) -> bool:
+        return takes_extra(self.optimizer)
+
+    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
+        return learning_rates(self.optimizer, self.own(state), params)
+
+    def named_rates(self, state: Any) -> dict[str, Array]:
+        return named_rates(self.optimizer, self.own(state))
 
 
 def _explaining(update: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,7 +218,7 @@ def current_learning_rate(opt_state: Any) -> Array | None:
     """
     rates = [
         (path, rate)
-        for path, rate in _leaves_named("learning_rate", opt_state)
+        for path, rate in _rates_in(opt_state)
         if not any(getattr(entry, "name", None) == "others" for entry in path)
     ]
     if len(rates) > 1:
@@ -195,12 +264,12 @@ def named_rates(optimizer: GradientTransformation, opt_state: Any) -> dict[str, 
     """Return the rates in use by name, of an optimizer of fnn's or another."""
     if isinstance(optimizer, Optimizer):
         return optimizer.named_rates(opt_state)
-    rates = _leaves_named("learning_rate", opt_state)
+    rates = _rates_in(opt_state)
     return {"": rates[0][1]} if len(rates) == 1 else {}
 
 
 def current_loss_scale(opt_state: Any) -> Array | None:
-    """Return by what the next objective is to be multiplied: what `DynamicLossScale` asks.
+    """Return the factor of the next objective, (), read from `DynamicLossScale`'s state.
 
     A state of any other optimizer gives `None`.
 
@@ -214,17 +283,14 @@ def current_loss_scale(opt_state: Any) -> Array | None:
         >>> current_loss_scale(optimizer.init({"w": jax.numpy.ones(1)}))
         Array(1024., dtype=float32)
     """
-    scales = _leaves_named("loss_scale", opt_state)
-    if any(len(path) > 1 for path, _ in scales):
-        raise ValueError(
-            "DynamicLossScale must be the outermost optimizer, because others need "
-            "gradients that are divided by the scale: DynamicLossScale(Chain(...))"
-        )
-    return scales[0][1] if scales else None
+    scaled = isinstance(opt_state, DynamicLossScaleState)
+    if _scaled_states(opt_state.optimizer if scaled else opt_state):
+        raise ValueError(SCALE_INSIDE)
+    return opt_state.loss_scale if scaled else None
 
 
 def skipped_steps(opt_state: Any) -> Array | None:
-    """Return how many steps `DynamicLossScale` has skipped, from its state.
+    """Return the number of steps that `DynamicLossScale` has skipped, from its state.
 
     A state of any other optimizer gives `None`.
 
@@ -236,16 +302,39 @@ def skipped_steps(opt_state: Any) -> Array | None:
         >>> skipped_steps(opt_state)
         Array(1, dtype=int32)
     """
-    counts = _leaves_named("skipped", opt_state)
-    return counts[-1][1] if counts else None
+    states = _scaled_states(opt_state)
+    return states[-1].skipped if states else None
 
 
-def _leaves_named(name: str, opt_state: Any) -> list[tuple[Any, Array]]:
-    """Return the leaves, with their paths, that are fields of this name."""
+def loss_scale(optimizer: GradientTransformation, opt_state: Any) -> Array | None:
+    """Return the factor of the next objective that an optimizer, fnn's or not, asks for."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer.loss_scale(opt_state)
+    return current_loss_scale(opt_state)  # Optax's may run a `DynamicLossScale`
+
+
+def skipped(optimizer: GradientTransformation, opt_state: Any) -> Array | None:
+    """Return the number of steps that an optimizer, fnn's or not, has skipped."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer.skipped(opt_state)
+    return skipped_steps(opt_state)
+
+
+def _scaled_states(opt_state: Any) -> list[DynamicLossScaleState]:
+    """Return the states of `DynamicLossScale` in an optimizer's state."""
+
+    def scaled(node: Any) -> bool:
+        return isinstance(node, DynamicLossScaleState)
+
+    return [node for node in jax.tree.leaves(opt_state, is_leaf=scaled) if scaled(node)]
+
+
+def _rates_in(opt_state: Any) -> list[tuple[Any, Array]]:
+    """Return the fields `learning_rate` in any optimizer's state, with their paths."""
     return [
         (path, leaf)
         for path, leaf in jax.tree.leaves_with_path(opt_state)
-        if path and getattr(path[-1], "name", None) == name
+        if path and getattr(path[-1], "name", None) == "learning_rate"
     ]
 
 

@@ -2,7 +2,7 @@
 
 import fnmatch
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -60,9 +60,11 @@ class Chain(Optimizer):
 
     transforms: tuple[GradientTransformation, ...]
 
-    def __init__(self, *stages: Any, transforms: tuple[Any, ...] = ()) -> None:
-        # `dataclasses.replace` passes the field itself.
-        self._set(transforms=stages or transforms)
+    def __init__(self, *stages: Any) -> None:
+        self._set(transforms=stages)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
         for transform in self.transforms:
             check_optimizer(transform, "Chain")
 
@@ -91,14 +93,16 @@ class Chain(Optimizer):
 
     def learning_rates(self, state: Any, params: PyTree) -> PyTree:
         """Return the rates of the last stage that has one for the leaf."""
-        stages = zip(self.transforms, state, strict=True)
         moving = without_frozen(self, params)
-        rates = [learning_rates(stage, own, moving) for stage, own in stages]
+        rates = [learning_rates(stage, own, moving) for stage, own in self.inner(state)]
         return jax.tree.map(lambda _, *own: _last(own), params, *rates)
 
     def named_rates(self, state: Any) -> dict[str, Array]:
-        stages = zip(self.transforms, state, strict=True)
-        return _last([named_rates(stage, own) or None for stage, own in stages]) or {}
+        rates = [named_rates(stage, own) or None for stage, own in self.inner(state)]
+        return _last(rates) or {}
+
+    def inner(self, state: Any) -> Iterable[tuple[GradientTransformation, Any]]:
+        return zip(self.transforms, state, strict=True)
 
     def _arguments(self) -> Iterator[str]:
         return map(show, self.transforms)
@@ -153,17 +157,21 @@ class ByPath(Optimizer):
 
     rules: tuple[tuple[Pattern, GradientTransformation], ...]
 
-    def __init__(self, rules: Mapping[Any, Any] | tuple[tuple[Any, Any], ...]) -> None:
-        # Held as pairs, which can't be changed; `dataclasses.replace` passes these.
-        given: Any = rules
-        if not isinstance(given, Mapping | tuple) or not given:
+    def __init__(self, rules: Mapping[Any, Any]) -> None:
+        self._set(rules=rules)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        given: Any = self.rules
+        # Held as pairs: the first glob that matches wins, so their order has a meaning.
+        rules: Any = tuple(given.items()) if isinstance(given, Mapping) else given
+        if not isinstance(rules, tuple) or not rules:
             raise ValueError(
                 f"ByPath needs optimizers by glob, such as "
                 f'{{"head/*": fnn.optimizers.Adam(1e-3), "*": fnn.optimizers.Frozen()}}; '
-                f"got {rules!r}"
+                f"got {given!r}"
             )
-        pairs = dict(rules).items()
-        self._set(rules=tuple((as_pattern("a path", on), rule) for on, rule in pairs))
+        self._set(rules=tuple((as_pattern("a path", on), rule) for on, rule in rules))
         for pattern, optimizer in self.rules:
             check_optimizer(optimizer, f"ByPath, for {pattern!r},")
 
@@ -218,6 +226,9 @@ class ByPath(Optimizer):
             for glob, rates in found.items()
             for name, rate in rates.items()
         }
+
+    def inner(self, state: Any) -> Iterable[tuple[GradientTransformation, Any]]:
+        return zip([optimizer for _, optimizer in self.rules], state, strict=True)
 
     def _parts(self, like: PyTree, params: PyTree) -> list[PyTree]:
         """Return `params` once for each rule, with its own leaves and no others."""

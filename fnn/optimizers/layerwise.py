@@ -1,5 +1,6 @@
 """Optimizers that look at a layer's weights as a whole."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -176,6 +177,9 @@ class Muon(Leafwise):
         matrices, rest = _matrices_and_others(params)
         own = jax.tree.map(lambda _: state.learning_rate, matrices)
         return tree.merge(own, learning_rates(self.others, state.others, rest))
+
+    def inner(self, state: MuonState) -> Iterable[tuple[GradientTransformation, Any]]:
+        return ((self.others, state.others),)
 
     def named_rates(self, state: MuonState) -> dict[str, Array]:
         others = named_rates(self.others, state.others)

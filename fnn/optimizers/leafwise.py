@@ -43,7 +43,7 @@ class Now(NamedTuple):
     rate: Array  # (), α
     minus_rate: Array  # (), -α, negated once for all leaves
     shared: Any  # what `Leafwise.shared` returned for this step
-    w: Array | None = None  # the parameters; `None` unless the optimizer reads them
+    w: Any = None  # the parameters, an array; `None` unless the optimizer reads them
     decays: bool = False  # whether the weights of this leaf decay; known when tracing
 
 
@@ -147,7 +147,7 @@ class Leafwise(Optimizer):
         Returns:
             The updates, in the dtypes of the gradients, and the new statistics.
         """
-        leaves, structure = jax.tree.flatten(grads, is_leaf=lambda leaf: leaf is None)
+        leaves, structure = _flat(grads)
         unread = [None] * len(leaves)
 
         def column(like_grads: PyTree) -> list[Any]:
@@ -191,17 +191,17 @@ def _moved(
     w: Array | None,  # like g
 ) -> tuple[Array, ...]:
     """Return the update of one leaf and its new statistics."""
-    t, (numbers, arrays) = given
+    t, ((rate, minus_rate, shared), arrays) = given
     dtype = statistics[0].dtype if statistics else g.dtype
     optimizer = make(type(rule), fields_of(rule) | arrays) if arrays else rule
 
-    def of_layer(g: Array, w: Array | None, *statistics: Array) -> Any:
-        return optimizer.rule(g, *statistics, Now(t, *numbers, w, decays))
+    def of_layer(g: Any, w: Any, *statistics: Array) -> Any:
+        return optimizer.rule(g, *statistics, Now(t, rate, minus_rate, shared, w, decays))
 
     for _ in range(stacked):
         of_layer = jax.vmap(of_layer)
-    wide = [x if x is None else x.astype(dtype) for x in (g, w)]
-    result = of_layer(*wide, *statistics)
+    wide = None if w is None else w.astype(dtype)
+    result = of_layer(g.astype(dtype), wide, *statistics)
     result = result if isinstance(result, tuple) else (result,)
     if len(result) != 1 + len(statistics):
         raise TypeError(
@@ -212,6 +212,11 @@ def _moved(
     return (update.astype(g.dtype), *new)
 
 
+def _flat(grads: PyTree) -> tuple[list[Any], Any]:
+    """Return the leaves and the structure, in which `None` counts as a leaf."""
+    return jax.tree.flatten(grads, is_leaf=lambda leaf: leaf is None)
+
+
 def _split(optimizer: Leafwise) -> tuple[Leafwise, dict[str, Array]]:
     """Return the optimizer without its rate and without arrays, and the arrays by field.
 
@@ -220,18 +225,20 @@ def _split(optimizer: Leafwise) -> tuple[Leafwise, dict[str, Array]]:
     Optimizers in other fields, such as `Muon.others`, have no part in the rule.
     """
     if "_split" not in optimizer.__dict__:
-        arrays: dict[str, Any] = {}
-        plain: dict[str, Any] = {"learning_rate": None}
+        found: dict[str, Any] = {}
+        plain: dict[str, Any] = {}
         for name, value in fields_of(optimizer).items():
-            if name in plain:
-                continue
-            if isinstance(value, jax.Array | np.ndarray):
-                arrays[name] = value
-            number = value.item() if isinstance(value, np.generic) else value
+            if isinstance(value, jax.Array | np.ndarray) and name != "learning_rate":
+                found[name] = value
             optimizes = hasattr(value, "init") and hasattr(value, "update")
-            plain[name] = None if name in arrays or optimizes else number
-        optimizer._set(_split=(make(type(optimizer), plain), arrays))
-    return optimizer.__dict__["_split"]  # type: ignore[no-any-return]
+            apart = name == "learning_rate" or name in found or optimizes
+            number = value.item() if isinstance(value, np.generic) else value
+            plain[name] = None if apart else number
+        optimizer._set(_split=(make(type(optimizer), plain), found))
+    rule: Leafwise
+    arrays: dict[str, Array]
+    rule, arrays = optimizer.__dict__["_split"]
+    return rule, arrays
 
 
 def _converted(numbers: Any, dtype: Any) -> Any:

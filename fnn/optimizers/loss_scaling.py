@@ -1,42 +1,26 @@
 """Training in float16: a scale that keeps gradients from underflow and overflow."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
 from fnn.optimizers.base import (
-    Optimizer,
+    DynamicLossScaleState,
+    Wrapping,
     check_optimizer,
-    frozen_mask,
-    learning_rates,
-    named_rates,
-    takes_extra,
     updated,
 )
 from fnn.optimizers.selection import extra_of_part, with_zeros, without_frozen
-from fnn.types import Array, GradientTransformation, Params, PyTree, wide
+from fnn.types import Array, Params, PyTree, wide
 
 # Neither the scale nor its inverse may leave the range of float32.
 SMALLEST, LARGEST = 1.0, 2.0**120
 
 
-class DynamicLossScaleState(NamedTuple):
-    """What `DynamicLossScale` carries, and the state of its optimizer.
-
-    The scale of the next loss, (), steps since it was last changed, (), and how many
-    steps were skipped, ().
-    """
-
-    loss_scale: Array
-    unchanged: Array
-    skipped: Array
-    optimizer: Any
-
-
-class DynamicLossScale(Optimizer):
+class DynamicLossScale(Wrapping):
     """Take the gradients of s · loss, and divide them by s: w ← w + u(∇(s · loss) / s).
 
     float16 holds no numbers between 0 and 6e-8, and none above 65504. The scale s brings
@@ -80,7 +64,6 @@ class DynamicLossScale(Optimizer):
         [0.] 16384.0 1
     """
 
-    optimizer: GradientTransformation
     initial: float = 2.0**15
     period: int = 2000
     factor: float | Array = 2.0
@@ -122,17 +105,12 @@ class DynamicLossScale(Optimizer):
         )
         return with_zeros(updates, grads), new
 
-    def frozen(self, params: PyTree) -> PyTree:
-        return frozen_mask(self.optimizer, params)
+    def loss_scale(self, state: DynamicLossScaleState) -> Array:
+        super().loss_scale(state)  # raises if there is another scale inside
+        return state.loss_scale
 
-    def takes_extra(self) -> bool:
-        return takes_extra(self.optimizer)
-
-    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
-        return learning_rates(self.optimizer, state.optimizer, params)
-
-    def named_rates(self, state: Any) -> dict[str, Array]:
-        return named_rates(self.optimizer, state.optimizer)
+    def skipped(self, state: DynamicLossScaleState) -> Array:
+        return state.skipped
 
     def _adapt(self, state: DynamicLossScaleState, finite: Array) -> tuple[Array, Array]:
         """Return the scale of the next step, and the steps since it was last changed."""

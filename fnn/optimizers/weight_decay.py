@@ -9,17 +9,17 @@ import numpy as np
 from fnn import checks, tree
 from fnn.optimizers.base import (
     Optimizer,
+    Wrapping,
     check_optimizer,
     frozen_mask,
     learning_rates,
-    named_rates,
+    loss_scale,
     needed,
-    takes_extra,
     updated,
 )
 from fnn.optimizers.selection import as_pattern, matches, with_zeros, without_frozen
 from fnn.tree import Pattern
-from fnn.types import Array, GradientTransformation, Params, PyTree
+from fnn.types import Array, Params, PyTree
 from fnn.values import show
 
 
@@ -98,7 +98,7 @@ class AddDecayedWeights(Optimizer):
         return decayed(grads, params, self.decay, self.on, "AddDecayedWeights"), state
 
 
-class DecoupledDecay(Optimizer):
+class DecoupledDecay(Wrapping):
     """Let the weights decay beside any optimizer: w ← w + u - α decay · w.
 
     u is the optimizer's own update, which does not see the decay, and α the rate of this
@@ -129,7 +129,6 @@ class DecoupledDecay(Optimizer):
         {'kernel': Array([-0.4], dtype=float32)}
     """
 
-    optimizer: GradientTransformation
     decay: float
     on: Pattern = "*kernel"
 
@@ -179,14 +178,9 @@ class DecoupledDecay(Optimizer):
             )
         return rates
 
-    def frozen(self, params: PyTree) -> PyTree:
-        return frozen_mask(self.optimizer, params)
+    def own(self, state: Any) -> Any:
+        return state
 
-    def takes_extra(self) -> bool:
-        return takes_extra(self.optimizer)
-
-    def learning_rates(self, state: Any, params: PyTree) -> PyTree:
-        return learning_rates(self.optimizer, state, params)
-
-    def named_rates(self, state: Any) -> dict[str, Array]:
-        return named_rates(self.optimizer, state)
+    def loss_scale(self, state: Any) -> Array | None:
+        # The optimizer gets the gradients as they are, so that it may divide them.
+        return loss_scale(self.optimizer, state)

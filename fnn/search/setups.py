@@ -1,10 +1,9 @@
 """What is trained: an objective and an optimizer, in which a setting replaces fields."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from fnn.values import Value, show
+from fnn.values import Value, replace_at, show
 
 Pair: TypeAlias = tuple[Any, Any]
 Setup: TypeAlias = Pair | Callable[[dict[str, Any]], Pair]
@@ -37,31 +36,11 @@ def applied(setup: Setup, setting: Mapping[str, Any]) -> Pair:
     objective, optimizer = given
     for path, value in setting.items():
         first, *rest = path.split(".")
-        if first == "optimizer":
-            optimizer = _replaced(optimizer, rest, value, path)
-        else:
-            objective = _replaced(objective, [first, *rest], value, path)
+        try:
+            if first == "optimizer":
+                optimizer = replace_at(optimizer, rest, value)
+            else:
+                objective = replace_at(objective, [first, *rest], value)
+        except ValueError as error:
+            raise ValueError(f"{path!r} leads nowhere: {error}") from None
     return objective, optimizer
-
-
-def _replaced(owner: Any, parts: list[str], value: Any, path: str) -> Any:
-    """Return the owner with another value at the path."""
-    if not parts:
-        return value
-    name, *rest = parts
-    if isinstance(owner, tuple):
-        if not name.isdigit() or int(name) >= len(owner):
-            raise ValueError(
-                f"{path!r} needs a number below {len(owner)} in place of {name!r}"
-            )
-        i = int(name)
-        return (*owner[:i], _replaced(owner[i], rest, value, path), *owner[i + 1 :])
-    fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
-    names = [field.name for field in fields]
-    if name not in names:
-        raise ValueError(
-            f"{path!r} leads nowhere: {show(owner)} has no field {name!r}; "
-            f"its fields are {names}"
-        )
-    new = _replaced(getattr(owner, name), rest, value, path)
-    return dataclasses.replace(owner, **{name: new})

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from fnn import checks
-from fnn.optimizers.base import named_rates, skipped_steps
+from fnn.optimizers.base import named_rates, skipped
 from fnn.sharding.processes import agreed
 from fnn.training.early_stopping import EarlyStopping, StoppingState
 from fnn.training.history import Callback, EpochEnd, Figures
@@ -143,5 +143,5 @@ def optimizer_figures(
     """
     rates = named_rates(optimizer, opt_state)
     held = {f"learning_rate{name}": rate for name, rate in rates.items()}
-    skipped = skipped_steps(opt_state)
-    return held if skipped is None else held | {"skipped": skipped}
+    count = skipped(optimizer, opt_state)
+    return held if count is None else held | {"skipped": count}

@@ -12,8 +12,8 @@ from fnn.layers.base import Layer
 from fnn.optimizers.base import (
     apply_updates,
     check_optimizer,
-    current_loss_scale,
     frozen_mask,
+    loss_scale,
     takes_extra,
     updated,
 )
@@ -102,7 +102,7 @@ class Step(Value):
         params, state, opt_state, key, step = train_state
         frozen = frozen_mask(self.optimizer, params)
         informs = self.gradient is None and takes_extra(self.optimizer)
-        gradient = self._gradient(current_loss_scale(opt_state), frozen, informs)
+        gradient = self._gradient(loss_scale(self.optimizer, opt_state), frozen, informs)
         if self.layout is not None:
             gradient = _gathering(gradient, self.layout)
         step_key = jax.random.fold_in(key, step)
@@ -132,13 +132,11 @@ class Step(Value):
 
         return value
 
-    def _gradient(
-        self, loss_scale: Array | None, frozen: PyTree, informs: bool
-    ) -> Gradient:
+    def _gradient(self, scale: Array | None, frozen: PyTree, informs: bool) -> Gradient:
         """Return what computes the gradients that the optimizer asks for."""
         objective: Any = self.objective
         if self.gradient is not None:
-            if loss_scale is not None:
+            if scale is not None:
                 raise ValueError(
                     "gradient can't be had with DynamicLossScale, which would scale what "
                     "is clipped; compute in bfloat16, which needs no scale"
@@ -147,8 +145,8 @@ class Step(Value):
             return functools.partial(objective.per_example_gradient, transform)
         if informs:
             objective = _reporting(objective)
-        if loss_scale is not None:
-            objective = _scaled(objective, loss_scale)
+        if scale is not None:
+            objective = _scaled(objective, scale)
         gradient: Gradient = jax.grad(_constant(objective, frozen), has_aux=True)
         if self.accumulate == 1:
             return gradient
