@@ -160,8 +160,9 @@ class Muon(Leafwise):
         extra = extra_of_part(extra, lambda tree: _matrices_and_others(tree)[1], params)
         rest, others = updated(self.others, rest, state.others, rest_params, extra)
 
-        updates, own = super().update(matrices, MomentumState(*state[1:]))
-        return tree.merge(updates, rest), MuonState(others, *own)
+        now = self.next(state)
+        updates, [velocity] = self.by_leaf(matrices, [state.velocity], now)
+        return tree.merge(updates, rest), MuonState(others, now.t, now.rate, velocity)
 
     def rule(self, g: Array, v: Array, now: Now) -> tuple[Array, Array]:
         v = self.momentum * v + g
