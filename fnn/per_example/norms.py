@@ -1,18 +1,15 @@
 """Squared norms of g = Aᵀ G of one example, from its factors A (N, T, d), G (N, T, p)."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.platforms import traced_once
 from fnn.types import Array, wide
 
 HIGHEST = lax.Precision.HIGHEST
-traced_once = functools.partial(jax.jit, inline=True)
-"""Trace a function once for all factors of one shape: layers of one kind share it."""
 
 
 class Cost(NamedTuple):
@@ -46,7 +43,7 @@ class Scaled(NamedTuple):
         return Scaled(self.square.astype(dtype), self.scale.astype(dtype))
 
 
-@traced_once
+@traced_once()
 def scaled(x: Array) -> Scaled:
     """Return Σ x², of one example.
 
@@ -90,7 +87,7 @@ def together(parts: Sequence[Scaled]) -> Scaled:
     return added(Scaled(squares, scales))
 
 
-@traced_once
+@traced_once()
 def rank_one(a: Array, g: Array) -> Scaled:
     """Return Σₙ |aₙ|² |gₙ|², which is the squared norm where T is 1.
 
@@ -101,13 +98,13 @@ def rank_one(a: Array, g: Array) -> Scaled:
     return added(Scaled(each, scale))
 
 
-@traced_once
+@traced_once()
 def direct(a: Array, g: Array) -> Scaled:
     """Return Σ (Aᵀ G)²: form the gradient, and forget it."""
     return scaled(product(a, g))
 
 
-@traced_once
+@traced_once()
 def gram(a: Array, g: Array) -> Scaled:
     """Return the squared norm by the products of positions, with A centred.
 
