@@ -1,4 +1,4 @@
-"""Norms whose squares are in no danger of leaving the range of their dtype."""
+"""Norms that are right also where their squares leave the range of the dtype."""
 
 import functools
 import operator
@@ -15,10 +15,10 @@ from fnn.types import Array, PyTree
 def root_of_squares(squares: PyTree, scaled: Callable[[PyTree], PyTree]) -> PyTree:
     """Return √s of sums of squares s, right also where s has left the range of its dtype.
 
-    Where the sum is so small or so large, the numbers are scaled before they are squared,
-    √s = √(Σ (f xᵢ)²) / f, f being a power of 2. On the CPU that is only computed where a
-    sum needs it. Elsewhere it is always computed, since the host would have to wait for
-    the answer.
+    If the sum is too small or too large, the numbers are scaled before they are squared:
+    √s = √(Σ (f xᵢ)²) / f, with a power of 2 for f. On the CPU this is computed only if a
+    sum needs it. On other devices it is always computed, because a branch would make them
+    wait for the host.
 
     Args:
         squares: s = Σ xᵢ²: arrays of any shapes, of float32 at least.
@@ -38,8 +38,8 @@ def root_of_squares(squares: PyTree, scaled: Callable[[PyTree], PyTree]) -> PyTr
     factors = jax.tree.map(_factor, squares)
     if platforms.target() == "cpu":
         needed = [jnp.any(f != 1) for f in jax.tree.leaves(factors)]
-        # Each try computes its factors from the sums before it. Were they given to the
-        # loop, XLA would broadcast them to the shape of x ahead of it, needed or not.
+        # The loop runs at most once. It computes the factors itself: if they were its
+        # arguments, XLA would broadcast them to the shape of x even if it does not run.
         squares, _ = jax.lax.while_loop(
             lambda carry: carry[1],
             lambda carry: (scaled(jax.tree.map(_factor, carry[0])), jnp.bool_(False)),
@@ -68,7 +68,7 @@ def norms(groups: list[list[Array]], axes: tuple[int, ...]) -> list[Array]:
 
     Args:
         groups: Lists of leaves of one dtype.
-        axes: How many leading axes of its leaves the norm of each group has.
+        axes: For each group, the number of leading axes that its norm keeps.
     """
 
     def squares(factors: list[Any]) -> list[Array]:
@@ -121,18 +121,18 @@ def ratio(length: Array, wanted: Array) -> tuple[Array, Array]:
 def _sum_of_squares(x: Array, factor: float | Array, kept: int) -> Array:
     """Return Σ (factor x)² over all but the first `kept` axes."""
     if isinstance(factor, jax.Array):
-        # Of a constant x, XLA would make x² factor², where factor² is infinite.
+        # For a constant x, XLA would compute x² factor², and factor² is infinite.
         x = jax.lax.optimization_barrier(x) * leading(factor, x)
     return jnp.sum(jnp.square(x), tuple(range(kept, x.ndim)))
 
 
 def leading(x: Array, like: Array) -> Array:
-    """Return `x` with axes of length 1 behind its own, to as many as `like` has."""
+    """Return `x` with axes of length 1 appended, until it has the rank of `like`."""
     return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
 
 
 def _factor(squares: Array) -> Array:
-    """Return by what to scale before squaring: 1, where the sum of squares is right.
+    """Return the factor to scale by before squaring: 1 if the sum of squares is right.
 
     A square that underflows misses less than 2^minexp. Of 2³⁰ of them, a sum from the
     bound on misses less than its last bit.
@@ -145,7 +145,7 @@ def _factor(squares: Array) -> Array:
 
 
 def _upwards(dtype: Any) -> float:
-    """Return a power of 2 by which what is too small comes to the middle of the range.
+    """Return the power of 2 that brings numbers that are too small to mid-range.
 
     With it the least normal number has a square that `_factor` lets pass, in float32 and
     in float64, and with its inverse 2³⁰ of the largest ones have a sum.

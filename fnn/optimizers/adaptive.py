@@ -11,10 +11,10 @@ from fnn.types import Array, PyTree
 
 
 class SquaresState(NamedTuple):
-    """What `Adagrad` and `RMSProp` carry.
+    """The state of `Adagrad` and `RMSProp`.
 
-    Steps, (), the rate, (), and the sum or average s of squared gradients, like the
-    parameters.
+    Number of steps taken, (), the rate last used, (), and the sum or the average s of
+    squared gradients, like the parameters.
     """
 
     step: Array
@@ -104,10 +104,10 @@ class RMSProp(Leafwise):
 
 
 class AdadeltaState(NamedTuple):
-    """What `Adadelta` carries.
+    """The state of `Adadelta`.
 
-    Steps, (), the rate, (), and the averages s of squared gradients and u of squared
-    steps, like the parameters.
+    Number of steps taken, (), the rate last used, (), and the averages s of squared
+    gradients and u of squared steps, like the parameters.
     """
 
     step: Array

@@ -1,4 +1,4 @@
-"""What optimizers do with whole trees: dtypes, norms by layer; and a check that they share.
+"""Dtypes of trees, norms of layers, and a check that optimizers share.
 
 A dtype is wide if it has 32 bits at least, see `fnn.types.wide`.
 """

@@ -20,9 +20,10 @@ from fnn.values import Value
 
 
 class AverageState(NamedTuple):
-    """What `ExponentialMovingAverage` and `PolyakAverage` carry.
+    """The state of `ExponentialMovingAverage` and `PolyakAverage`.
 
-    Updates so far, (), and the average, like the parameters but in float32 at least.
+    Number of updates so far, (), and the average, like the parameters but in float32 at
+    least.
     """
 
     step: Array
@@ -41,8 +42,8 @@ class ExponentialMovingAverage(Value):
     Source: Tarvainen & Valpola 2017, "Mean teachers are better role models".
 
     Args:
-        decay: What share of the average stays, from 0 to below 1.
-        debias: Whether the parameters given to `init` are to be forgotten at once.
+        decay: The share of the average that stays, from 0 to below 1.
+        debias: Whether the first update replaces the parameters that were given to `init`.
 
     Raises:
         ValueError: If the decay is out of range.
@@ -90,8 +91,8 @@ class PolyakAverage(Value):
     generalization".
 
     Args:
-        start: The first update whose parameters count, from 0.
-        period: How many steps it is from one that counts to the next.
+        start: Number of the first update that counts, from 0.
+        period: Number of updates from one that counts to the next.
 
     Raises:
         ValueError: If `start` is negative, or `period` not a positive integer.
@@ -130,7 +131,7 @@ class PolyakAverage(Value):
 
 
 class LookaheadState(NamedTuple):
-    """What `Lookahead` carries: the optimizer's state, steps, (), and the slow weights."""
+    """The optimizer's state, the number of steps taken, (), and the slow weights."""
 
     optimizer: Any
     step: Array
@@ -140,18 +141,18 @@ class LookaheadState(NamedTuple):
 class Lookahead(Wrapping):
     """Let an optimizer run ahead, then go a part of its way: s ← s + γ (w - s), w ← s.
 
-    That happens after every `period` steps, γ being `slow_rate`; s starts from the first
-    parameters. The optimizer's state stays as it is then.
+    This happens after every `period` steps. γ is `slow_rate`, and s starts from the first
+    parameters. The optimizer's state is not changed by it.
 
     Source: Zhang et al. 2019, "Lookahead optimizer: k steps forward, 1 step back".
 
     Args:
         optimizer: fnn's or Optax's.
-        period: k, how many steps it runs ahead.
-        slow_rate: γ, which part of the way is gone, from 0 to 1.
+        period: k, the number of steps that it runs ahead.
+        slow_rate: γ, the part of the way that the slow weights go, from 0 to 1.
 
     Raises:
-        TypeError: If `optimizer` is none.
+        TypeError: If `optimizer` is not an optimizer.
         ValueError: If a number is out of range; from `update`, if it gets no parameters.
 
     Example:

@@ -24,7 +24,7 @@ SCALE_INSIDE = (
 
 
 class DynamicLossScaleState(NamedTuple):
-    """What `DynamicLossScale` carries, and the state of its optimizer.
+    """The state of `DynamicLossScale`, and that of its optimizer.
 
     The scale of the next loss, (), the number of steps since it last changed, (), and the
     number of steps that were skipped, ().

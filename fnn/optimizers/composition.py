@@ -109,10 +109,10 @@ class Chain(Optimizer):
 
 
 class Frozen(Optimizer):
-    """Leave the parameters as they are; to be used in `ByPath`.
+    """Leave the parameters as they are; for use in `ByPath`.
 
-    What it is given has no state and updates of zero. As those don't depend on the
-    gradients, `jax.jit` computes no gradients of frozen parameters.
+    It has no state, and its updates are zero. As they don't depend on the gradients,
+    `jax.jit` computes no gradients of frozen parameters.
 
     Example:
         >>> frozen = fnn.optimizers.Frozen()
@@ -140,7 +140,7 @@ class ByPath(Optimizer):
             tuple of globs. Their order counts.
 
     Raises:
-        TypeError: If something is no glob or no optimizer.
+        TypeError: If a key is not a glob, or a value not an optimizer.
         ValueError: If there are no rules; from `init` and `update`, if a leaf matches no
             glob, or a rule gets no leaf.
 

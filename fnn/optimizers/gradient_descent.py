@@ -8,7 +8,7 @@ from fnn.types import Array, PyTree
 
 
 class SGDState(NamedTuple):
-    """What `SGD` carries: number of steps taken, (), and the rate last used, ()."""
+    """Number of steps taken, (), and the rate last used, ()."""
 
     step: Array
     learning_rate: Array
@@ -40,9 +40,10 @@ class SGD(Leafwise):
 
 
 class MomentumState(NamedTuple):
-    """What `Momentum` and `Nesterov` carry.
+    """The state of `Momentum` and `Nesterov`.
 
-    Steps, (), the rate, (), and the velocity v, like the parameters.
+    Number of steps taken, (), the rate last used, (), and the velocity v, like the
+    parameters.
     """
 
     step: Array
@@ -75,7 +76,7 @@ class Momentum(Leafwise):
         form: Which of the forms.
 
     Raises:
-        ValueError: If the rate is negative, the momentum out of range or the form none
+        ValueError: If the rate is negative, the momentum out of range, or the form not one
             of these.
 
     Example:

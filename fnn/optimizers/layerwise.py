@@ -33,8 +33,8 @@ class LAMB(MomentOptimizer):
         u = m̂ / (√v̂ + ε) + λ w
         w ← w - α (‖w‖ / ‖u‖) u         for each leaf; a ratio of 1 where a norm is 0
 
-    m̂ and v̂ are Adam's. Of a leaf that `fnn.Repeat` stacks, each layer has its own norms.
-    For batches of thousands.
+    m̂ and v̂ are Adam's. In a leaf that `fnn.Repeat` stacks, each layer has its own norms.
+    It is made for batches of thousands of examples.
 
     Source: You et al. 2020, "Large batch optimization for deep learning: training BERT in
     76 minutes".
@@ -45,13 +45,13 @@ class LAMB(MomentOptimizer):
         b2: β₂, the decay of the average of their squares.
         eps: ε, which bounds the step where the gradients vanish.
         weight_decay: λ.
-        on: Which leaves decay: a glob on the path, or several. Kernels, if nothing else
-            is said, and neither biases nor scales.
+        on: The leaves that decay: a glob on the path, or several. By default kernels
+            alone, and neither biases nor scales.
 
     Raises:
         ValueError: If a number is out of range; from `update`, if it gets no parameters,
             or a glob matches no leaf.
-        TypeError: If `on` is no pattern.
+        TypeError: If `on` is not a pattern.
 
     Example:
         >>> lamb = fnn.optimizers.LAMB(0.1, weight_decay=0.0)
@@ -86,10 +86,10 @@ class LAMB(MomentOptimizer):
 
 
 class MuonState(NamedTuple):
-    """What `Muon` carries.
+    """The state of `Muon`.
 
-    The state of the optimizer of other leaves, steps, (), the rate, (), and the velocity
-    of the matrices.
+    The state of the optimizer `others`, the number of steps taken, (), the rate last used,
+    (), and the velocity of the matrices.
     """
 
     others: Any
@@ -118,13 +118,13 @@ class Muon(Leafwise):
     Args:
         learning_rate: α: a number, an array of shape (), or a schedule.
         momentum: μ, from 0 to 1.
-        iterations: How often the iteration is done.
-        others: The optimizer of leaves which are not matrices, with its own rate.
+        iterations: Number of iterations.
+        others: The optimizer of leaves that are not matrices, with a rate of its own.
 
     Raises:
         ValueError: If the rate is negative, the momentum out of range or `iterations` not
             a positive integer.
-        TypeError: If `others` is no optimizer.
+        TypeError: If `others` is not an optimizer.
 
     Example:
         >>> muon = fnn.optimizers.Muon(0.02, others=fnn.optimizers.Adam(3e-4))

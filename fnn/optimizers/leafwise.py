@@ -24,9 +24,9 @@ from fnn.values import fields_of, make
 
 
 class RateState(NamedTuple):
-    """What an optimizer without statistics carries.
+    """The state of an optimizer without statistics.
 
-    Number of steps taken, (), and the rate that the last one used, ().
+    Number of steps taken, (), and the rate last used, ().
     """
 
     step: Array
@@ -34,9 +34,9 @@ class RateState(NamedTuple):
 
 
 class Now(NamedTuple):
-    """What a rule may use besides the gradient and the statistics of its leaf.
+    """The numbers of a step, and the parameters of a leaf, for its rule.
 
-    All numbers have the dtype in which the leaf is computed, t excepted.
+    All but t have the dtype in which the leaf is computed.
     """
 
     t: Array  # (), the number of this step, the first being 1
@@ -198,7 +198,7 @@ def _moved(
     def of_layer(g: Any, w: Any, *statistics: Array) -> Any:
         return optimizer.rule(g, *statistics, Now(t, rate, minus_rate, shared, w, decays))
 
-    for _ in range(stacked):
+    for _ in range(stacked):  # one vmap per axis of layers: the rule sees (*shape,)
         of_layer = jax.vmap(of_layer)
     wide = None if w is None else w.astype(dtype)
     result = of_layer(g.astype(dtype), wide, *statistics)

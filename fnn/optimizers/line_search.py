@@ -1,4 +1,4 @@
-"""How far to go in a direction."""
+"""The length of a step in a direction: line search."""
 
 from collections.abc import Callable
 
@@ -39,12 +39,12 @@ def backtracking(
         direction: d, a tree like the parameters.
         grads: ∇E(w), a tree like the parameters.
         initial: The step that is tried first.
-        shrink: What a step is multiplied by where it is too long, from 0 to 1.
-        decrease: Which share of the decrease along the tangent is enough, from 0 to 1.
-        max_shrinks: How often to try a shorter step.
+        shrink: The factor of a step that is too long, from 0 to 1.
+        decrease: The share of the decrease along the tangent that is enough, from 0 to 1.
+        max_shrinks: Number of shorter steps to try.
 
     Returns:
-        The step s, (). It is 0 where none of the steps is short enough, or d is no
+        The step s, (). It is 0 if none of the steps is short enough, or if d is not a
         direction of descent; so a step never raises the loss.
 
     Raises:

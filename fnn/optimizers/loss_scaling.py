@@ -16,7 +16,7 @@ from fnn.optimizers.base import (
 from fnn.optimizers.selection import extra_of_part, with_zeros, without_frozen
 from fnn.types import Array, Params, PyTree, wide
 
-# Neither the scale nor its inverse may leave the range of float32.
+# Neither the scale nor its inverse may leave the range of float32, 2⁻¹²⁶ to 2¹²⁸.
 SMALLEST, LARGEST = 1.0, 2.0**120
 
 
@@ -38,11 +38,12 @@ class DynamicLossScale(Wrapping):
     Args:
         optimizer: fnn's or Optax's, which gets the divided gradients.
         initial: The first scale, at least 1.
-        period: After how many steps without overflow the scale grows.
-        factor: By what it grows and falls, above 1; powers of 2 make no rounding errors.
+        period: Number of steps without overflow after which the scale grows.
+        factor: The factor of its growth and its fall, above 1; with powers of 2 there are
+            no rounding errors.
 
     Raises:
-        TypeError: If `optimizer` is none.
+        TypeError: If `optimizer` is not an optimizer.
         ValueError: If a number is out of range.
 
     Example:

@@ -20,10 +20,10 @@ from fnn.types import Array, Params, PyTree
 
 
 class AdamState(NamedTuple):
-    """What `Adam` and most of its kin carry.
+    """The state of `Adam` and most of its kin.
 
-    Steps, (), the rate, (), and the moments m and v, like the parameters; with `AdaMax`, u
-    in place of v.
+    Number of steps taken, (), the rate last used, (), and the moments m and v, like the
+    parameters; u in place of v in `AdaMax`.
     """
 
     step: Array
@@ -113,12 +113,12 @@ class AdamW(MomentOptimizer):
         b2: β₂, the decay of the average of their squares.
         eps: ε, which bounds the step where the gradients vanish.
         weight_decay: λ.
-        on: Which leaves decay: a glob on the path, or several.
+        on: The leaves that decay: a glob on the path, or several.
 
     Raises:
         ValueError: If a number is out of range; from `update`, if it gets no parameters,
             or a glob matches no leaf.
-        TypeError: If `on` is no pattern.
+        TypeError: If `on` is not a pattern.
 
     Example:
         >>> adamw = fnn.optimizers.AdamW(0.1, weight_decay=0.5)
@@ -188,7 +188,7 @@ class Nadam(MomentOptimizer):
 
 
 class AMSGradState(NamedTuple):
-    """What `AMSGrad` carries: steps, rate and moments as `Adam` does, and the largest v̂."""
+    """The state of `Adam`, and the largest v̂ so far."""
 
     moments: AdamState
     largest: PyTree

@@ -1,7 +1,7 @@
-"""Which leaves an optimizer acts on.
+"""The leaves that an optimizer acts on.
 
-Leaves that are none of its business are taken out of its trees: `None` stands in their
-place, which JAX, and so any optimizer, takes for an empty tree.
+Other leaves are taken out of its trees: `None` stands in their place, which JAX, and so any
+optimizer, takes for an empty tree.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,17 +17,17 @@ from fnn.types import Array, GradientTransformation, PyTree
 
 
 def with_places(params: PyTree) -> PyTree:
-    """Return a tree of as many leaves as `params` has, those counted that are out."""
+    """Return the tree with 0 at every leaf, also where a leaf was taken out."""
     return jax.tree.map(lambda _: 0, params, is_leaf=lambda leaf: leaf is None)
 
 
 def keep(mask: PyTree, params: PyTree) -> PyTree:
-    """Take the leaves out for which the mask is false."""
+    """Take out the leaves where the mask is false."""
     return jax.tree.map(lambda kept, leaf: leaf if kept else None, mask, params)
 
 
 def without_frozen(optimizer: GradientTransformation, params: PyTree) -> PyTree:
-    """Take the leaves out which the optimizer never moves."""
+    """Take out the leaves that the optimizer never moves."""
     frozen = frozen_mask(optimizer, params)
     return jax.tree.map(lambda out, leaf: None if out else leaf, frozen, params)
 
@@ -49,7 +49,7 @@ def extra_of_part(
     Args:
         extra: Those of the whole, see `updated`.
         take: Takes the other leaves out of a tree.
-        params: The parameters of the whole, of which the others are kept in `value_fn`.
+        params: The parameters of the whole; `value_fn` keeps those of other leaves.
     """
     own = dict(extra)
     if "grad" in own:
@@ -63,8 +63,7 @@ def extra_of_part(
 def matches(params: PyTree, pattern: Pattern, owner: str) -> PyTree:
     """Return a tree of booleans, like `fnn.tree.match`.
 
-    A glob may match a leaf that was taken out; and where there are no leaves at all,
-    there is nothing to match.
+    A glob may match a leaf that was taken out. A tree without leaves gives an empty tree.
 
     Raises:
         ValueError: If a glob matches no leaf.

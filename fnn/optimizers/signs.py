@@ -16,7 +16,7 @@ from fnn.types import Array, Params, PyTree, wide
 
 
 class LionState(NamedTuple):
-    """What `Lion` carries: steps, (), the rate, (), and the average m of the gradients."""
+    """Number of steps taken, (), the rate last used, (), and the average m of gradients."""
 
     step: Array
     learning_rate: Array
@@ -29,8 +29,8 @@ class Lion(Leafwise):
         w ← w - α (sign(β₁ m + (1 - β₁) g) + λ w)
         m ← β₂ m + (1 - β₂) g                       starting from m = 0
 
-    The rate is to be 3 to 10 times smaller, and λ as many times larger, than with
-    `AdamW`.
+    Choose a rate 3 to 10 times smaller than for `AdamW`, and a λ larger by the same
+    factor.
 
     Source: Chen et al. 2023, "Symbolic discovery of optimization algorithms".
 
@@ -39,13 +39,13 @@ class Lion(Leafwise):
         b1: β₁, the weight of the average against the gradient in the step.
         b2: β₂, the decay of the average.
         weight_decay: λ.
-        on: Which leaves decay: a glob on the path, or several. Kernels, if nothing else
-            is said, and neither biases nor scales.
+        on: The leaves that decay: a glob on the path, or several. By default kernels
+            alone, and neither biases nor scales.
 
     Raises:
         ValueError: If a number is out of range; from `update`, where weights decay, if it
             gets no parameters or a glob matches no leaf.
-        TypeError: If `on` is no pattern.
+        TypeError: If `on` is not a pattern.
 
     Example:
         >>> lion = fnn.optimizers.Lion(0.1)
@@ -79,7 +79,7 @@ class Lion(Leafwise):
 
 
 class RpropState(NamedTuple):
-    """What `Rprop` carries.
+    """The state of `Rprop`.
 
     The mean of the step sizes, (), the step sizes and the signs of the last gradients,
     like the parameters.
@@ -110,8 +110,8 @@ class Rprop(Leafwise):
             `learning_rate` is the mean of all step sizes.
         shrink: η₋, from 0 to 1.
         growth: η₊, at least 1.
-        min_step: The least step size.
-        max_step: The largest.
+        min_step: The smallest step size.
+        max_step: The largest step size.
 
     Raises:
         ValueError: If a number is out of range, or the rate is a schedule.
@@ -164,7 +164,7 @@ class Rprop(Leafwise):
 
 
 class DeltaBarDeltaState(NamedTuple):
-    """What `DeltaBarDelta` carries.
+    """The state of `DeltaBarDelta`.
 
     The mean of the rates, (), the rates and the average of the gradients, like the
     parameters.
@@ -191,7 +191,7 @@ class DeltaBarDelta(Leafwise):
     Args:
         learning_rate: The first rate: a number or an array of shape (). The state's
             `learning_rate` is the mean of all rates.
-        increase: κ, what is added to a rate; to be small against the rates.
+        increase: κ, the amount added to a rate; small compared to the rates.
         decrease: φ, the share of a rate that is taken away, from 0 to 1.
         decay: θ, the decay of the average of the gradients.
 

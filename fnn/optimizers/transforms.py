@@ -19,7 +19,7 @@ class ClipByValue(Optimizer):
     The direction changes; where that matters, clip by norm.
 
     Args:
-        limit: What no element exceeds in size.
+        limit: The largest absolute value of an element.
 
     Raises:
         ValueError: If the limit is negative.
@@ -49,8 +49,8 @@ class ClipByValue(Optimizer):
 class ClipByNorm(Optimizer):
     """Shorten the gradient of each leaf to a length: gᵢ ← gᵢ · min(1, max_norm / ‖gᵢ‖).
 
-    A leaf is one array of parameters of one layer; of what `fnn.Repeat` stacks, each layer
-    counts by itself. Each has its own norm, so the direction of the whole may change.
+    A leaf is one array of parameters of one layer; in a leaf that `fnn.Repeat` stacks, each
+    layer counts by itself. Each has its own norm, so the direction of the whole may change.
 
     Args:
         max_norm: The length that no leaf exceeds.

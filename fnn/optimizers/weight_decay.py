@@ -61,20 +61,20 @@ def decaying(
 class AddDecayedWeights(Optimizer):
     """Add a share of the weights to their gradients: g ← g + decay · w.
 
-    To be chained before an optimizer. Before `SGD` this is weight decay,
-    w ← (1 - α decay) w - α g, and just as well the gradient of an L2 penalty
-    decay/2 ‖w‖². Before an optimizer that scales its gradients, `Adam`, it is that
-    penalty but no decay of the weights: for that use `AdamW`, or `DecoupledDecay`.
+    Put it before an optimizer in a `Chain`. Before `SGD` this is weight decay,
+    w ← (1 - α decay) w - α g, which equals the gradient of an L2 penalty decay/2 ‖w‖².
+    Before an optimizer that scales its gradients, such as `Adam`, it is that penalty but
+    not weight decay: for that use `AdamW` or `DecoupledDecay`.
 
     Args:
         decay: The share, called λ.
-        on: Which leaves: a glob on the path, or several. Kernels, if nothing else is
-            said, and neither biases nor scales.
+        on: The leaves that decay: a glob on the path, or several. By default kernels
+            alone, and neither biases nor scales.
 
     Raises:
         ValueError: If the decay is negative; from `update`, if it gets no parameters or a
             glob matches no leaf.
-        TypeError: If `on` is no pattern.
+        TypeError: If `on` is not a pattern.
 
     Example:
         >>> decay = fnn.optimizers.AddDecayedWeights(0.1)
@@ -110,9 +110,9 @@ class DecoupledDecay(Wrapping):
 
     Args:
         optimizer: fnn's, or another whose state has one field `learning_rate`.
-        decay: λ, what share of a weight is lost per step, divided by the rate.
-        on: Which leaves: a glob on the path, or several. Kernels, if nothing else is
-            said, and neither biases nor scales.
+        decay: λ, the share of a weight that is lost per step, divided by the rate.
+        on: The leaves that decay: a glob on the path, or several. By default kernels
+            alone, and neither biases nor scales.
 
     Raises:
         TypeError: If `optimizer` is not an optimizer, or `on` not a pattern.

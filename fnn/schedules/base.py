@@ -1,8 +1,8 @@
-"""What all schedules share: time in integers, numbers as schedules, and exact ends.
+"""Helpers of schedules: time in integers, numbers as schedules, and exact ends.
 
-XLA divides by a constant as it multiplies by its rounded reciprocal. So a quotient of
-floats may miss a whole number, or 1, by a rounding: time stays an integer until the last
-step.
+XLA turns a division by a constant into a product with its rounded reciprocal. So a quotient
+of floats may miss a whole number, or 1, by a rounding. Therefore time stays an integer
+until the last operation.
 """
 
 from typing import Any, TypeAlias

@@ -34,7 +34,7 @@ class Warmup(Value):
     hour".
 
     Args:
-        schedule: What comes after, counting its steps from 0; or a number.
+        schedule: The schedule after it, which counts its steps from 0; or a number.
         steps: The number of steps of the rise.
         initial: α₀, the rate of the first step.
 
@@ -78,8 +78,8 @@ class OneCycle(Value):
         peak: The highest rate.
         steps: The number of steps of the whole cycle.
         rise: The share of the steps in which the rate rises, between 0 and 1.
-        start_divisor: What part of the peak the first rate is.
-        end_divisor: What part of the peak the last rate is.
+        start_divisor: The peak divided by the first rate.
+        end_divisor: The peak divided by the last rate.
 
     Raises:
         ValueError: If the rate is negative, `rise` is not between 0 and 1, a divisor is
@@ -177,7 +177,7 @@ class ByEpoch(Value):
 
     Args:
         schedule: From the number of epochs done, to a rate.
-        steps_per_epoch: How many steps, that is, mini-batches, an epoch has.
+        steps_per_epoch: Number of steps, that is, mini-batches, in an epoch.
 
     Raises:
         TypeError: If `schedule` is not one.

@@ -19,7 +19,7 @@ from fnn.values import Value
 
 
 class PlateauState(NamedTuple):
-    """What `ReduceOnPlateau` carries: lowest value, updates since then, scale; each ()."""
+    """Lowest value, number of updates since then, and scale, each ()."""
 
     best: Array
     waited: Array
@@ -34,8 +34,8 @@ class ReduceOnPlateau(Value):
     watch what should rise, an accuracy, pass its negative.
 
     Args:
-        factor: What the scale is multiplied by, from 0 to 1.
-        patience: How many updates without improvement lower it.
+        factor: The factor of the scale, from 0 to 1.
+        patience: Number of updates without improvement after which the scale falls.
         min_delta: By how much a value must fall to be an improvement.
         min_scale: Where the scale stops.
 
@@ -80,7 +80,7 @@ class ReduceOnPlateau(Value):
 
 
 class BoldDriverState(NamedTuple):
-    """What `BoldDriver` carries, each ().
+    """The state of `BoldDriver`, each ().
 
     The loss of the parameters last accepted, whether the last ones were, and the scale.
     """
@@ -106,8 +106,8 @@ class BoldDriver(Value):
     methods".
 
     Args:
-        growth: What the scale is multiplied by after a success, at least 1.
-        shrink: What it is multiplied by after a failure, from 0 to 1.
+        growth: The factor of the scale after a success, at least 1.
+        shrink: The factor of the scale after a failure, from 0 to 1.
 
     Raises:
         ValueError: If a factor is out of range.

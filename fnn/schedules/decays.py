@@ -74,7 +74,7 @@ class StepDecay(Value):
 
     Args:
         initial: α₀, the rate of the first step.
-        factor: What the rate is multiplied by, from 0 to 1.
+        factor: The factor of the rate, from 0 to 1.
         period: After how many steps; the steps of n epochs, to do it every n epochs.
 
     Raises:
@@ -107,7 +107,7 @@ class ExponentialDecay(Value):
 
     Args:
         initial: α₀, the rate of the first step.
-        factor: What the rate is multiplied by in a period, from 0 to 1.
+        factor: The factor of the rate per period, from 0 to 1.
         period: The number of steps in which it is.
 
     Raises:
@@ -169,7 +169,7 @@ class PolynomialDecay(Value):
         # Counted from the nearer end, so that both are hit exactly.
         early, late = 1 - done(t, self.steps), left(t, self.steps)
         share = jnp.where(late < 0.5, late, early) ** self.power
-        share = jnp.where(late > 0, share, 0)  # whose power of 0 would be 1
+        share = jnp.where(late > 0, share, 0)  # 0⁰ would be 1
         return mixed(as_float(self.initial), as_float(self.final), share)
 
 
@@ -210,7 +210,7 @@ class CosineDecay(Value):
 
 
 def half_cosine(high: float | Array, low: float | Array, share: Array) -> Array:
-    """Return what lies between `low`, at share 0, and `high`, at share 1."""
+    """Return the value between `low`, at share 0, and `high`, at share 1."""
     # (1 + cos(π - 2x)) / 2 = sin²(x), which does not cancel near 0.
     return mixed(as_float(high), as_float(low), jnp.square(jnp.sin(jnp.pi / 2 * share)))
 
