@@ -1,7 +1,6 @@
 """The protocol of a layer, and the layers that are no more than a callable or another."""
 
 import dataclasses
-import functools
 import re
 from collections.abc import Callable
 from typing import Any, ClassVar
