@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fnn.per_example import calibrate_noise_multiplier, composition, epsilon
+from fnn.per_example import calibrate_noise_multiplier, epsilon
+from fnn.per_example.privacy import composition
 
 
 def tail(z):

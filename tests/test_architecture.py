@@ -36,6 +36,16 @@ FLOORS = [
     {"models", "training", "inspection", "inference", "pytorch"},
     {"search", "plots", "diagnostics"},
 ]
+# Within a package: a room imports only from the rooms before its own, or from itself.
+ROOMS = {
+    "per_example": [
+        {"parts"},
+        {"tracing"},
+        {"report"},
+        {"factored"},
+        {"questions", "privacy"},
+    ],
+}
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 CORE = {"jax", "numpy"}
 EXTRAS = {
@@ -89,6 +99,22 @@ def test_imports_point_down(path):
             assert same_package or floor_of(target) < floor_of(module), (
                 f"{module} imports {target}, which does not lie below it"
             )
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_import_from_rooms_below(package):
+    order = {room: floor for floor, rooms in enumerate(ROOMS[package]) for room in rooms}
+    for path in (PACKAGE / package).rglob("*.py"):
+        module = module_of(path).removeprefix(package).lstrip(".")
+        if not module:
+            continue  # the package itself has the public names of all rooms
+        room = module.split(".")[0]
+        for imported, _ in imports_of(path):
+            if imported.startswith(f"fnn.{package}."):
+                target = imported.removeprefix(f"fnn.{package}.").split(".")[0]
+                assert target == room or order[target] < order[room], (
+                    f"{module} imports {imported}, which does not lie below it"
+                )
 
 
 def test_the_lower_layers_import_no_upper_ones():

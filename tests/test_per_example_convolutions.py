@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 
 from fnn import per_example
-from fnn.per_example import blocks
-from fnn.per_example.convolutions import Convolution
+from fnn.per_example.parts import blocks
+from fnn.per_example.parts.convolutions import Convolution
 
 WEIGHTS = np.array([1.0, 2.0, 3.0], np.float32)
 PLAIN = {"stride": 1, "padding": (0, 0), "dilation": 1, "spread": 1, "groups": 1}

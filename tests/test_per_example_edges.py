@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from fnn import per_example
-from fnn.per_example import graph
+from fnn.per_example.tracing import graph
 
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int16, jnp.uint32, jnp.int32])

@@ -10,7 +10,7 @@ from contracts.cancelling import CASES, cancelling
 from contracts.per_example import gated
 
 from fnn import per_example
-from fnn.per_example import norms
+from fnn.per_example.parts import norms
 
 gram = jax.jit(lambda a, g: norms.gram(a, g).squared())
 SHAPES = [(1, 1, 3, 4), (2, 1, 3, 1), (1, 5, 4, 3), (3, 2, 1, 5), (2, 6, 3, 3)]

@@ -12,15 +12,15 @@ import numpy as np
 from jax import lax
 
 from fnn import checks, tree
-from fnn.per_example import norms
-from fnn.per_example.factoring import find
-from fnn.per_example.graph import Atom, Graph, trace
-from fnn.per_example.leaf import Leaf, leaf_of, parts_of
-from fnn.per_example.norms import Scaled
-from fnn.per_example.parts import Formed, Part
-from fnn.per_example.paths import Found, NotFactoredError, Path
+from fnn.per_example.parts import norms
+from fnn.per_example.parts.base import Formed, Part
+from fnn.per_example.parts.leaf import Leaf, leaf_of, parts_of
+from fnn.per_example.parts.norms import Scaled
 from fnn.per_example.report import Explanation, explain
-from fnn.per_example.residuals import rederive
+from fnn.per_example.tracing.graph import Atom, Graph, trace
+from fnn.per_example.tracing.paths import Found, NotFactoredError, Path
+from fnn.per_example.tracing.residuals import rederive
+from fnn.per_example.tracing.walking import find
 from fnn.types import Array, PyTree, Shape
 
 MEMORY_BUDGET = 2**26

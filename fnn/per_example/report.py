@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.per_example import blocks
-from fnn.per_example.leaf import Leaf
+from fnn.per_example.parts import blocks
+from fnn.per_example.parts.leaf import Leaf
 from fnn.types import PyTree, Shape
 
 RULES = {

@@ -17,7 +17,7 @@ from fnn.types import Array, Key, Params, PyTree, State, as_dtype
 from fnn.values import Value, show
 
 if TYPE_CHECKING:
-    from fnn.per_example.clipping import Clipped
+    from fnn.per_example import Clipped
 
 Metric: TypeAlias = Callable[[Any, Any], Array]
 """From the output and the target of one example to a scalar."""

@@ -24,7 +24,7 @@ from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import Value, show
 
 if TYPE_CHECKING:
-    from fnn.per_example.clipping import Clipped
+    from fnn.per_example import Clipped
 
 VALUE = "value of the objective"
 """Under what name a step keeps it among the metrics, for optimizers that ask for it."""

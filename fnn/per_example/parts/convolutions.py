@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.per_example import norms, products
-from fnn.per_example.products import STATIC, Product
-from fnn.per_example.views import Permute, Reshape, View
+from fnn.per_example.parts import norms, products
+from fnn.per_example.parts.products import STATIC, Product
+from fnn.per_example.parts.views import Permute, Reshape, View
 from fnn.types import Array, wide
 
 # Multiplications that take as long as to copy a number, about the same on all devices.

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.per_example import lookups, products
-from fnn.per_example.graph import Atom, Equation, Graph, from_jaxpr
-from fnn.per_example.paths import Found, NotFactoredError, Path
+from fnn.per_example.parts import lookups, products
+from fnn.per_example.tracing.graph import Atom, Equation, Graph, from_jaxpr
+from fnn.per_example.tracing.paths import Found, NotFactoredError, Path
 from fnn.types import Array
 
 

@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 
-from fnn.per_example import lookups, scans
-from fnn.per_example.graph import Atom, Constant, Equation, Graph
-from fnn.per_example.paths import Found, NotFactoredError, Path
-from fnn.per_example.views import Permute, Place, Reshape, Reverse, View
+from fnn.per_example.parts import lookups
+from fnn.per_example.parts.views import Permute, Place, Reshape, Reverse, View
+from fnn.per_example.tracing import scans
+from fnn.per_example.tracing.graph import Atom, Constant, Equation, Graph
+from fnn.per_example.tracing.paths import Found, NotFactoredError, Path
 
 ALIASES = ("convert_element_type", "copy", "copy_p", "sharding_constraint")
 SUMS = ("add_any", "add", "sub")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.per_example.clipping import Clipped, ClippedGradient, clipped_gradient
+from fnn.per_example.privacy.clipping import Clipped, ClippedGradient, clipped_gradient
 from fnn.tree import Pattern
 from fnn.types import Array, Key, PyTree
 from fnn.values import Value, show

@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 
-from fnn.per_example import convolutions, lookups, products
-from fnn.per_example.graph import Atom, Graph
-from fnn.per_example.views import View
+from fnn.per_example.parts import convolutions, lookups, products
+from fnn.per_example.parts.views import View
+from fnn.per_example.tracing.graph import Atom, Graph
 from fnn.types import Array
 
 Scales: TypeAlias = tuple[tuple[Atom, bool], ...]

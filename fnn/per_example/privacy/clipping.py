@@ -15,7 +15,7 @@ from fnn.per_example.factored import (
     gradients,
     scaled_norms,
 )
-from fnn.per_example.norms import together
+from fnn.per_example.parts.norms import together
 from fnn.tree import Pattern
 from fnn.types import Array, Key, PyTree, wide
 from fnn.values import Value

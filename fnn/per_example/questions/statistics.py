@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, tree
-from fnn.per_example import blocks
 from fnn.per_example.factored import MEMORY_BUDGET, FactoredGradients
+from fnn.per_example.parts import blocks
 from fnn.types import Array
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.per_example import norms, views
-from fnn.per_example.views import Permute, View
+from fnn.per_example.parts import norms, views
+from fnn.per_example.parts.views import Permute, View
 from fnn.types import Array, Shape, wide
 
 STATIC = {"static": True}  # of a field that is no array but part of the structure

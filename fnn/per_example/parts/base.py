@@ -9,9 +9,9 @@ import operator
 import jax
 import jax.numpy as jnp
 
-from fnn.per_example import norms, products
-from fnn.per_example.norms import Cost, Scaled
-from fnn.per_example.products import Product
+from fnn.per_example.parts import norms, products
+from fnn.per_example.parts.norms import Cost, Scaled
+from fnn.per_example.parts.products import Product
 from fnn.types import Array, wide
 
 

@@ -3,9 +3,9 @@
 import math
 
 from fnn import checks
-from fnn.per_example import composition
-from fnn.per_example.clipping import RELATIONS
-from fnn.per_example.composition import Plan
+from fnn.per_example.privacy import composition
+from fnn.per_example.privacy.clipping import RELATIONS
+from fnn.per_example.privacy.composition import Plan
 
 # Below, nothing worth the name is private. Above, float64 has too few digits.
 LEAST_MULTIPLIER, LARGEST_MULTIPLIER = 0.125, 1e6

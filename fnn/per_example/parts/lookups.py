@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.per_example import norms, views
-from fnn.per_example.norms import Cost, Scaled
-from fnn.per_example.parts import Outer, Part
-from fnn.per_example.products import STATIC, scaled
-from fnn.per_example.views import Permute, View
+from fnn.per_example.parts import norms, views
+from fnn.per_example.parts.base import Outer, Part
+from fnn.per_example.parts.norms import Cost, Scaled
+from fnn.per_example.parts.products import STATIC, scaled
+from fnn.per_example.parts.views import Permute, View
 from fnn.types import Array, Shape, wide
 
 # Up to so many ids, comparing all pairs is cheaper than sorting and adding in a loop.

@@ -11,12 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.per_example import blocks, lookups, norms
-from fnn.per_example.lookups import Lookup
-from fnn.per_example.norms import Cost, Scaled
-from fnn.per_example.parts import Formed, Outer, Part
-from fnn.per_example.products import STATIC
-from fnn.per_example.views import Place
+from fnn.per_example.parts import blocks, lookups, norms
+from fnn.per_example.parts.base import Formed, Outer, Part
+from fnn.per_example.parts.lookups import Lookup
+from fnn.per_example.parts.norms import Cost, Scaled
+from fnn.per_example.parts.products import STATIC
+from fnn.per_example.parts.views import Place
 from fnn.platforms import target
 from fnn.sharding.meshes import spread
 from fnn.types import Array, Shape, wide

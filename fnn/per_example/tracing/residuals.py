@@ -4,9 +4,9 @@ JAX's derivative of a gate r stacks r, 1 - r and r (1 - r) of each step for the 
 Where that also puts out factors, it gets r alone, and memory is what it was.
 """
 
-from fnn.per_example import scans
-from fnn.per_example.graph import Atom, Constant, Equation, Graph
-from fnn.per_example.scans import Loop
+from fnn.per_example.tracing import scans
+from fnn.per_example.tracing.graph import Atom, Constant, Equation, Graph
+from fnn.per_example.tracing.scans import Loop
 
 CHEAP = ("add", "mul", "neg", "square", "sub")
 FEW = 4  # operations, which take no longer than reading what they compute
