@@ -1,4 +1,4 @@
-"""Kernels' gradients of single examples: every way to form them, against sums in NumPy."""
+"""Kernels' gradients of single examples: every plan to form them, against sums in NumPy."""
 
 import itertools
 
@@ -79,7 +79,7 @@ def lengths(gradients):
 
 
 def problem(case, dtype=np.float32):
-    space, window, channels, features, options, way = CASES[case]
+    space, window, channels, features, options, plan = CASES[case]
     options = PLAIN | options
     rng = np.random.default_rng(0)
     x = rng.normal(size=(len(WEIGHTS), *space, channels))
@@ -95,19 +95,19 @@ def problem(case, dtype=np.float32):
         rows = zip(x, g, strict=True)
         return np.stack([kernel_gradient(*row, window, **options) for row in rows])
 
-    return loss, jnp.asarray(kernel), x, g, true, way
+    return loss, jnp.asarray(kernel), x, g, true, plan
 
 
 @pytest.mark.parametrize(("case", "dtype"), KINDS)
 def test_gradients_norms_and_sums(case, dtype, monkeypatch):
-    loss, kernel, x, g, true, way = problem(case, dtype)
-    chosen, choose = set(), Convolution._way
+    loss, kernel, x, g, true, plan = problem(case, dtype)
+    chosen, choose = set(), Convolution._plan
 
     def noted(product):
         chosen.add(choose(product))
         return choose(product)
 
-    monkeypatch.setattr(Convolution, "_way", noted)
+    monkeypatch.setattr(Convolution, "_plan", noted)
 
     @jax.jit
     def ask(*args):
@@ -121,7 +121,7 @@ def test_gradients_norms_and_sums(case, dtype, monkeypatch):
     near = {"rtol": rounding, "atol": 6 * rounding * np.abs(wanted).max()}
     np.testing.assert_allclose(each, wanted, **near)
     np.testing.assert_allclose(total, np.tensordot(WEIGHTS, wanted, 1), **near)
-    assert chosen == {way}
+    assert chosen == {plan}
 
 
 @pytest.mark.parametrize("case", ["many channels", "few features", "stride", "runs"])

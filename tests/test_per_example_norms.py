@@ -1,4 +1,4 @@
-"""The ways to a norm: they agree, and the Gram form survives cancellation."""
+"""The rules for a norm agree, and the Gram form survives cancellation."""
 
 import re
 
@@ -12,17 +12,17 @@ from contracts.per_example import gated
 from fnn import per_example
 from fnn.per_example.parts import norms
 
-gram = jax.jit(lambda a, g: norms.gram(a, g).squared())
+gram = jax.jit(lambda a, g: norms.centred_gram(a, g).squared())
 SHAPES = [(1, 1, 3, 4), (2, 1, 3, 1), (1, 5, 4, 3), (3, 2, 1, 5), (2, 6, 3, 3)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_all_ways_agree(shape, x64):
+def test_all_rules_agree(shape, x64):
     (n, t, d, p), rng = shape, np.random.default_rng(0)
     a, g = rng.normal(size=(n, t, d)), rng.normal(size=(n, t, p))
     true = sum(((a_n.T @ g_n) ** 2).sum() for a_n, g_n in zip(a, g, strict=True))
-    for name in norms.WAYS if t == 1 else ("direct", "gram"):
-        squared = jax.jit(norms.WAYS[name])(jnp.asarray(a), jnp.asarray(g)).squared()
+    for name in norms.RULES if t == 1 else ("direct", "centred gram"):
+        squared = jax.jit(norms.RULES[name])(jnp.asarray(a), jnp.asarray(g)).squared()
         np.testing.assert_allclose(squared, true, rtol=1e-12)
 
 
@@ -49,16 +49,16 @@ def test_gram_form_is_within_its_bound(case, dtype):
             np.testing.assert_allclose(squared, true, rtol=1e-3)
 
 
-@pytest.mark.parametrize("way", ["rank_one", "gram"])
+@pytest.mark.parametrize("rule", ["rank_one", "centred_gram"])
 @pytest.mark.parametrize("n", [1, 2])
-def test_no_norm_is_too_small_at_any_magnitude(way, n):
+def test_no_norm_is_too_small_at_any_magnitude(rule, n):
     """What is taken to be smaller than it is would not be clipped; infinite is safe."""
     powers = 10.0 ** np.arange(-44, 39)
     a, g = (x.ravel() for x in np.meshgrid(powers, [1e-30, 1e-3, 1.0, 1e12, 3e38]))
     a = np.stack([a, *[np.full_like(a, 1e38)] * (n - 1)], 1)  # the others are multiplied
     g = np.stack([g, *[np.zeros_like(g)] * (n - 1)], 1)  # by zero
     a, g = (np.float32(x[:, :, None, None] * np.array([1.0, 0.5, 0.0])) for x in (a, g))
-    scaled = jax.jit(jax.vmap(getattr(norms, way)))(a, g)
+    scaled = jax.jit(jax.vmap(getattr(norms, rule)))(a, g)
     squared = scaled.squared()
     a, g = (np.where(np.abs(x) < 1.2e-38, 0, np.float64(x)) for x in (a, g))
     true = np.sum(np.sum(a**2, (2, 3)) * np.sum(g**2, (2, 3)), 1)

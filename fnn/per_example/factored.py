@@ -1,4 +1,7 @@
-"""Per-example gradients of any loss, kept as the factors of which they are products."""
+"""Per-example gradients of any loss, kept as the factors of which they are products.
+
+First the pipeline: trace, extract, evaluate, build, keep. Then the questions to its result.
+"""
 
 import dataclasses
 import functools
@@ -13,18 +16,139 @@ from jax import lax
 
 from fnn import checks, tree
 from fnn.per_example.parts import norms
-from fnn.per_example.parts.base import Formed, Part
-from fnn.per_example.parts.leaf import Leaf, leaf_of, parts_of
-from fnn.per_example.parts.norms import Scaled
+from fnn.per_example.parts.leaf import Kept, Leaf, leaf_of, parts_of
+from fnn.per_example.parts.norms import SquaredNorm
+from fnn.per_example.parts.products import Formed
 from fnn.per_example.report import Explanation, explain
-from fnn.per_example.tracing.graph import Atom, Graph, trace
-from fnn.per_example.tracing.paths import Found, NotFactoredError, Path
-from fnn.per_example.tracing.residuals import rederive
-from fnn.per_example.tracing.walking import find
+from fnn.per_example.tracing.graph import Graph, trace
+from fnn.per_example.tracing.walking import extract_all
 from fnn.types import Array, PyTree, Shape
 
 MEMORY_BUDGET = 2**26
 SHOWN_LEAVES = 20
+
+
+def gradients(
+    loss: Callable[..., Any],
+    *,
+    has_aux: bool = False,
+    memory_budget: int = MEMORY_BUDGET,
+) -> "Callable[..., FactoredGradients]":
+    """Make the function that computes the gradients of a loss for each example.
+
+    The gradient of one example is traced. Where a parameter's gradient is a product (of a
+    matrix with a vector or a sequence, a convolution, a lookup in a table; also inside
+    `scan`, and a sum of several), its operands are kept instead. Other gradients are
+    formed. So any loss works, at about the price of one gradient of the mean loss.
+
+    Source: Goodfellow 2015, "Efficient per-example gradient computations"; Bu et al.
+    2023, "Differentially private optimization on large model at small cost".
+
+    Args:
+        loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example. Any
+            function that JAX can differentiate; it must not couple the examples.
+        has_aux: Whether the loss returns a pair.
+        memory_budget: Bytes that one parameter may take for what is computed beside the
+            factors. Larger work is done for a block of examples at a time.
+
+    Returns:
+        A function `(params, *batch) -> FactoredGradients`, each array of the batch having
+        a leading axis of examples. Call it inside `jax.jit`.
+
+    Raises:
+        TypeError: If a parameter is not of real floating-point numbers.
+        ValueError: If the loss is not a scalar, the arrays of the batch differ in length,
+            or the loss names an axis that does not exist.
+
+    Example:
+        >>> def loss(params, x, y):
+        ...     return fnn.losses.squared_error(params["kernel"].T @ x, y)
+        >>> params = {"kernel": jax.numpy.ones((3, 2))}
+        >>> x, y = jax.numpy.ones((4, 3)), jax.numpy.zeros((4, 2))
+        >>> g = fnn.per_example.gradients(loss)(params, x, y)
+        >>> g.losses, g.mean()["kernel"].shape
+        (Array([18., 18., 18., 18.], dtype=float32), (3, 2))
+    """
+    checks.positive_integer("memory_budget", memory_budget)
+
+    def compute(params: PyTree, *batch: PyTree) -> FactoredGradients:
+        _check_parameters(params)
+        if not batch:
+            raise ValueError("gradients needs a batch: call it (params, *batch)")
+        checks.leading_length(batch, "the batch")
+        params = _varying(params, batch)
+        one = functools.partial(_one_example, loss, has_aux)
+        axes = (None, *[0] * len(batch))
+        losses, aux, kept = jax.vmap(one, in_axes=axes)(params, *batch)
+        flat, structure = jax.tree.flatten(params)
+        count = losses.shape[0]
+        leaves = [
+            leaf_of(k, jnp.shape(p), jnp.result_type(p), count, memory_budget)
+            for k, p in zip(kept, flat, strict=True)
+        ]
+        return FactoredGradients(losses, aux, jax.tree.unflatten(structure, leaves))
+
+    return compute
+
+
+def _one_example(
+    loss: Callable[..., Any], has_aux: bool, params: PyTree, *example: PyTree
+) -> tuple[Array, PyTree, list[Kept]]:
+    """Return loss, aux, and what is kept of the gradient of each parameter.
+
+    It is run in `vmap`: all arrays that it returns get a leading axis of examples.
+    """
+    graph, aux_shape = _trace(loss, has_aux, params, example)
+    count = len(jax.tree.leaves(params))
+    heads, grads = graph.outputs[:-count], graph.outputs[-count:]
+    extracted = extract_all(graph, grads)
+    # Evaluate the operands of products, and of the gradients only those to be formed.
+    atoms = list(heads)
+    for gradient, (products, why) in zip(grads, extracted, strict=True):
+        atoms += [gradient] if why else [x for each in products for x in each.operands]
+    values = graph.evaluate(atoms, jax.tree.leaves((params, *example)))
+    loss_value, *flat_aux = values[: len(heads)]
+    rest = iter(values[len(heads) :])
+    kept = [
+        Kept((Formed(jnp.asarray(next(rest))),), why)
+        if why
+        else Kept(parts_of([each.build(next(rest), next(rest)) for each in products]), "")
+        for products, why in extracted
+    ]
+    aux = jax.tree.unflatten(jax.tree.structure(aux_shape), flat_aux)
+    return loss_value, aux, kept
+
+
+def _trace(
+    loss: Callable[..., Any], has_aux: bool, params: PyTree, example: Sequence[PyTree]
+) -> tuple[Graph, PyTree]:
+    """Return the graph of loss, aux and gradients, and aux as shapes."""
+
+    def scalar(params: PyTree, *example: PyTree) -> Any:
+        return _check_loss(loss(params, *example), has_aux)
+
+    function = jax.value_and_grad(scalar, has_aux=True)
+    try:
+        graph, ((_, aux_shape), _) = trace(function, params, *example)
+    except NameError as error:
+        if "unbound axis name" not in str(error):
+            raise
+        raise ValueError(
+            f"the loss couples the examples of a batch ({error}), so that gradients of "
+            f"single examples do not exist; normalize within one example, for instance by "
+            f"layer or group normalization, or use stored statistics"
+        ) from error
+    except Exception as error:
+        said = (
+            f"gradients called the loss with one example, {checks.describe(example)}, and "
+            f"not with a batch; if it takes a batch, write the loss of one example, or "
+            f"give it x[None] and take its only value"
+        )
+        if type(error) in (TypeError, ValueError, IndexError):  # as JAX's of shapes are
+            raise type(error)(f"{said}. It raised: {error}") from error
+        error.add_note(said)
+        raise
+    return graph, aux_shape
 
 
 @jax.tree_util.register_dataclass
@@ -37,7 +161,7 @@ class FactoredGradients:
     computed in float32 where the parameters are narrower.
 
     Attributes:
-        losses: Of the examples, (B,).
+        losses: The losses of the examples, (B,).
         aux: What else the loss returned, each leaf with a leading axis of examples.
 
     Example:
@@ -66,7 +190,7 @@ class FactoredGradients:
     def norms(self, *, per_leaf: bool = False) -> PyTree:
         """Return ‖gᵢ‖, (B,), of all parameters together or of each, in a tree.
 
-        They are computed in float32 or wider; let u be the unit roundoff there, 2⁻²⁴ in
+        They are computed in float32 or wider. Let u be the unit roundoff there, 2⁻²⁴ in
         float32. For a product of A, (T, d), and G, (T, p), let n = T + d + p + 8, and
         S = Σₜ (|Aₜ - m| + |m|) |Gₜ|, m being the mean of Aₜ; cotangents of rows looked up
         in a table add their lengths to S. By the rule that `explain` names, the tests hold
@@ -79,11 +203,11 @@ class FactoredGradients:
 
         No norm is negative, nor NaN where the products of factors are finite. Factors are
         scaled before they are squared, so that a norm is right wherever it is in the range
-        of the dtype. Its square may not be, see `squared_norms`.
+        of the dtype. Its square may not be in that range, see `squared_norms`.
         """
         if per_leaf:
             return self._map(lambda leaf: leaf.squared_norms().norm())
-        return norms.together(scaled_norms(self)).norm()
+        return norms.together(squared_norms(self)).norm()
 
     def squared_norms(self, *, per_leaf: bool = False) -> PyTree:
         """Return ‖gᵢ‖², (B,), of all parameters together or of each, in a tree.
@@ -92,12 +216,12 @@ class FactoredGradients:
         """
         if per_leaf:
             return self._map(lambda leaf: leaf.squared_norms().squared())
-        return norms.together(scaled_norms(self)).squared()
+        return norms.together(squared_norms(self)).squared()
 
     def weighted_sum(self, weights: PyTree) -> PyTree:
         """Return Σᵢ wᵢ gᵢ, a tree like the parameters.
 
-        An example whose gradient is not finite makes the sum so, even with weight 0.
+        If the gradient of an example is not finite, neither is the sum, even with weight 0.
 
         Args:
             weights: (B,); or a tree like the parameters of such, one for each.
@@ -115,7 +239,7 @@ class FactoredGradients:
     def mean(self) -> PyTree:
         """Return 1/B Σᵢ gᵢ, a tree like the parameters: the gradient of the mean loss.
 
-        Of no example, it is NaN.
+        NaN for an empty batch.
         """
         return self._map(lambda leaf: _mean(leaf).astype(leaf.dtype))
 
@@ -149,7 +273,7 @@ class FactoredGradients:
         """Return 1/B Σᵢ (gᵢ - ḡ)², element by element, a tree like the parameters.
 
         It is computed as the second moment less the square of the mean, and is not below
-        0; relative to the second moment, it is as exact as the dtype.
+        0. Its error, relative to the second moment, is that of the dtype.
         """
         return self._map(lambda leaf: _variance(_second_moment(leaf), _mean(leaf)))
 
@@ -170,7 +294,7 @@ class FactoredGradients:
             examples: Integers (n,), which examples to return; by default all.
         """
         chosen = self if examples is None else self.take(examples)
-        return chosen._map(lambda leaf: leaf.dense().astype(leaf.dtype))
+        return chosen._map(lambda leaf: leaf.formed().astype(leaf.dtype))
 
     def take(self, examples: Any) -> "FactoredGradients":
         """Return the gradients of some examples, given as integers (n,)."""
@@ -205,168 +329,42 @@ class FactoredGradients:
             )
 
     def _added(self, each: PyTree) -> Array:
-        parts: list[Array] = jax.tree.leaves(each)
-        widest = max((x.dtype for x in parts), key=lambda dtype: dtype.itemsize)
-        return functools.reduce(operator.add, (x.astype(widest) for x in parts))
+        """Return the sum of arrays, one for each parameter, in the widest dtype."""
+        arrays: list[Array] = jax.tree.leaves(each)
+        widest = max((x.dtype for x in arrays), key=lambda dtype: dtype.itemsize)
+        return functools.reduce(operator.add, (x.astype(widest) for x in arrays))
 
 
-def gradients(
-    loss: Callable[..., Any],
-    *,
-    has_aux: bool = False,
-    memory_budget: int = MEMORY_BUDGET,
-) -> Callable[..., FactoredGradients]:
-    """Make the function that computes the gradients of a loss for each example.
-
-    The gradient of one example is traced. Where a parameter's is a product (of a matrix
-    with a vector or a sequence, a convolution, a lookup in a table; also inside `scan`,
-    and of several such) the operands are kept instead; other gradients are formed. So any
-    loss works, at about the price of one gradient of the mean loss.
-
-    Source: Goodfellow 2015, "Efficient per-example gradient computations"; Bu et al.
-    2023, "Differentially private optimization on large model at small cost".
-
-    Args:
-        loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example. Any
-            function that JAX can differentiate; it must not couple the examples.
-        has_aux: Whether the loss returns a pair.
-        memory_budget: Bytes that one parameter may take for what is computed beside the
-            factors. Larger work is done for a block of examples at a time.
-
-    Returns:
-        A function `(params, *batch) -> FactoredGradients`, each array of the batch having
-        a leading axis of examples. Call it inside `jax.jit`.
-
-    Raises:
-        TypeError: If a parameter is not of real floating-point numbers.
-        ValueError: If the loss is not a scalar, the arrays of the batch differ in length,
-            or the loss names an axis that is not there.
-
-    Example:
-        >>> def loss(params, x, y):
-        ...     return fnn.losses.squared_error(params["kernel"].T @ x, y)
-        >>> params = {"kernel": jax.numpy.ones((3, 2))}
-        >>> x, y = jax.numpy.ones((4, 3)), jax.numpy.zeros((4, 2))
-        >>> g = fnn.per_example.gradients(loss)(params, x, y)
-        >>> g.losses, g.mean()["kernel"].shape
-        (Array([18., 18., 18., 18.], dtype=float32), (3, 2))
-    """
-    checks.positive_integer("memory_budget", memory_budget)
-
-    def compute(params: PyTree, *batch: PyTree) -> FactoredGradients:
-        _check_parameters(params)
-        if not batch:
-            raise ValueError("gradients needs a batch: call it (params, *batch)")
-        checks.leading_length(batch, "the batch")
-        params = _varying(params, batch)
-        why: list[str] = []
-
-        def one(params: PyTree, *example: PyTree) -> Any:
-            losses, aux, parts, reasons = _one_example(loss, has_aux, params, example)
-            why.extend(reasons)
-            return losses, aux, parts
-
-        axes = (None, *[0] * len(batch))
-        losses, aux, terms = jax.vmap(one, in_axes=axes)(params, *batch)
-        flat, structure = jax.tree.flatten(params)
-        leaves = [
-            leaf_of(
-                parts,
-                jnp.shape(parameter),
-                jnp.result_type(parameter),
-                losses.shape[0],
-                reason,
-                memory_budget,
-            )
-            for parts, parameter, reason in zip(terms, flat, why, strict=True)
-        ]
-        return FactoredGradients(losses, aux, jax.tree.unflatten(structure, leaves))
-
-    return compute
-
-
-def scaled_norms(g: FactoredGradients) -> list[Scaled]:
-    """Return the squared norms of each parameter, in their widest dtype."""
+def squared_norms(g: FactoredGradients) -> list[SquaredNorm]:
+    """Return the squared norms for each parameter, all in the widest of their dtypes."""
     leaves = jax.tree.leaves(g.leaves, is_leaf=lambda node: isinstance(node, Leaf))
     widest = max((leaf.wide for leaf in leaves), key=lambda d: jnp.dtype(d).itemsize)
     return [leaf.squared_norms().astype(widest) for leaf in leaves]
 
 
-def _one_example(
-    loss: Callable[..., Any], has_aux: bool, params: PyTree, example: Sequence[PyTree]
-) -> tuple[Array, PyTree, list[tuple[Part, ...]], list[str]]:
-    """Return loss, aux, and for each parameter its parts and why it has no factors."""
-
-    def scalar(params: PyTree, *example: PyTree) -> Any:
-        return _check_loss(loss(params, *example), has_aux)
-
-    function = jax.value_and_grad(scalar, has_aux=True)
-    try:
-        graph, shapes = trace(function, params, *example)
-    except NameError as error:
-        if "unbound axis name" not in str(error):
-            raise
-        raise ValueError(
-            f"the loss couples the examples of a batch ({error}), so that gradients of "
-            f"single examples do not exist; normalize within one example, for instance by "
-            f"layer or group normalization, or use stored statistics"
-        ) from error
-    except Exception as error:
-        said = (
-            f"gradients called the loss with one example, {checks.describe(example)}, and "
-            f"not with a batch; if it takes a batch, write the loss of one example, or "
-            f"give it x[None] and take its only value"
-        )
-        if type(error) in (TypeError, ValueError, IndexError):  # as JAX's of shapes are
-            raise type(error)(f"{said}. It raised: {error}") from error
-        error.add_note(said)
-        raise
-    (_, aux_shape), _ = shapes
-    count = len(jax.tree.leaves(params))
-    heads, grads = graph.outputs[:-count], graph.outputs[-count:]
-    found = [_factor(graph, gradient) for gradient in grads]
-    rederive(graph)
-    atoms = list(heads)
-    for gradient, (terms, why) in zip(grads, found, strict=True):
-        atoms += [gradient] if why else [a for term in terms for a in term.operands]
-    values = graph.evaluate(atoms, jax.tree.leaves((params, *example)))
-    losses, *aux = values[: len(heads)]
-    rest = iter(values[len(heads) :])
-    parts = [
-        (Formed(jnp.asarray(next(rest))),)
-        if why
-        else parts_of([term.build(next(rest), next(rest)) for term in terms])
-        for terms, why in found
-    ]
-    tree_of_aux = jax.tree.unflatten(jax.tree.structure(aux_shape), aux)
-    return losses, tree_of_aux, parts, [why for _, why in found]
-
-
-def _factor(graph: Graph, gradient: Atom) -> tuple[list[Found], str]:
-    """Return the products whose sum a gradient is, or why there are none."""
-    try:
-        return find(graph, gradient, Path()), ""
-    except NotFactoredError as reason:
-        return [], str(reason)
-
-
 def _check_parameters(params: PyTree) -> None:
-    for path, leaf in tree.flatten(params).items():
-        dtype = getattr(leaf, "dtype", None)
-        floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-        if not floating and not isinstance(leaf, float):
-            raise TypeError(
-                f"parameters must be real floating-point numbers; {path or 'params'} is "
-                f"{checks.describe(leaf)}; let the loss close over what is not trained"
-            )
-    if not jax.tree.leaves(params):
+    leaves = jax.tree.leaves(params)
+    if not all(map(_is_real, leaves)):
+        wrong = {p: x for p, x in tree.flatten(params).items() if not _is_real(x)}
+        path, leaf = next(iter(wrong.items()))
+        raise TypeError(
+            f"parameters must be real floating-point numbers; {path or 'params'} is "
+            f"{checks.describe(leaf)}; let the loss close over what is not trained"
+        )
+    if not leaves:
         raise ValueError(f"params holds no array: {params!r}")
+
+
+def _is_real(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    return bool(floating) or isinstance(leaf, float)
 
 
 def _varying(params: PyTree, batch: PyTree) -> PyTree:
     """Let parameters differ over the mesh axes of `shard_map` that the batch differs over.
 
-    The gradient of a parameter that is the same on all devices is summed over them.
+    Otherwise JAX would sum the gradient of a parameter that all devices share over them.
     """
 
     def axes(x: Any) -> frozenset[str]:
@@ -418,12 +416,12 @@ def _like(leaf: Leaf, direction: Any) -> Array:
 
 
 def _mean(leaf: Leaf) -> Array:
-    """Return the mean in the dtype of statistics."""
+    """Return the mean gradient in the dtype of statistics."""
     return leaf.weighted_sum(None) / jnp.asarray(leaf.count, leaf.wide)
 
 
 def _second_moment(leaf: Leaf) -> Array:
-    return leaf.squares() / jnp.asarray(leaf.count, leaf.wide)
+    return leaf.sum_of_squares() / jnp.asarray(leaf.count, leaf.wide)
 
 
 def _variance(square: Array, mean: Array) -> Array:

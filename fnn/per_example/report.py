@@ -1,4 +1,4 @@
-"""How the norms of each parameter's gradients are computed, as a table."""
+"""A table of how the norms of each parameter's gradients are computed."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from fnn.per_example.parts import blocks
 from fnn.per_example.parts.leaf import Leaf
 from fnn.types import PyTree, Shape
 
-RULES = {
+DESCRIPTIONS = {
     "none": "no gradient",
     "formed": "formed",
     "rank one": "|a|² |g|²",
-    "gram": "product, centred Gram form",
+    "centred gram": "product, centred Gram form",
     "direct": "product, formed and forgotten",
     "lookup": "rows of a table",
     "pooled": "rows of a table, pooled",
@@ -25,7 +25,7 @@ RULES = {
 
 
 class LeafExplanation(NamedTuple):
-    """One parameter: path, shape, rule, reason; FLOPs and bytes of its norms."""
+    """One parameter: path, shape, rule, reason; FLOPs and bytes of its squared norms."""
 
     path: str
     shape: Shape
@@ -63,16 +63,22 @@ def explain(leaves: PyTree, count: int) -> Explanation:
 
 def _row(path: Any, leaf: Leaf, count: int) -> LeafExplanation:
     name = jax.tree_util.keystr(path, simple=True, separator="/")
-    form, cost = leaf.form, leaf.cost()
+    rule, cost = leaf.rule, leaf.cost()
     nbytes = cost.memory * blocks.size(count, cost.memory, leaf.budget)
-    if form == "formed":
+    if rule == "formed":
         nbytes = count * math.prod(leaf.shape) * jnp.dtype(leaf.wide).itemsize
     flops = cost.flops * count
-    return LeafExplanation(name, leaf.shape, RULES[form], leaf.why, flops, nbytes)
+    return LeafExplanation(name, leaf.shape, DESCRIPTIONS[rule], leaf.why, flops, nbytes)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
-    """Return rows of text below a header, the last columns, of numbers, to the right."""
+    """Return rows of text below a header; the last columns are numbers, set to the right.
+
+    Args:
+        header: The names of the columns.
+        rows: The cells of each row.
+        numbers: How many columns are of numbers.
+    """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = ["  ".join("-" * width for width in widths)]
     for row in (header, *rows):

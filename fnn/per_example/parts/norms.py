@@ -19,122 +19,124 @@ class Cost(NamedTuple):
     memory: int
 
 
-class Scaled(NamedTuple):
-    """A squared norm as square · scale², neither of which leaves the range of the dtype.
+class SquaredNorm(NamedTuple):
+    """A squared norm as square · scale²; both numbers stay in the range of the dtype.
 
-    Squares of norms above 1e19 or below 1e-19 do, in float32.
+    In float32, the squares of norms above 1e19 or below 1e-19 don't.
     """
 
     square: Array
     scale: Array
 
     def squared(self) -> Array:
-        """Return the squared norm: 0 where it is 0 though scale² be infinite."""
+        """Return the squared norm; 0 where `square` is 0, even if scale² is infinite."""
         square = self.square
         return jnp.where(square > 0, square * jnp.square(self.scale), square)
 
     def norm(self) -> Array:
-        """Return the norm: 0 where it is 0 though the scale be infinite."""
+        """Return the norm; 0 where `square` is 0, even if `scale` is infinite."""
         root = jnp.sqrt(self.square)
         return jnp.where(root > 0, root * self.scale, root)
 
-    def astype(self, dtype: Any) -> "Scaled":
+    def astype(self, dtype: Any) -> "SquaredNorm":
         """Return both numbers in a dtype."""
-        return Scaled(self.square.astype(dtype), self.scale.astype(dtype))
+        return SquaredNorm(self.square.astype(dtype), self.scale.astype(dtype))
 
 
 @traced_once()
-def scaled(x: Array) -> Scaled:
-    """Return Σ x², of one example.
+def of_array(x: Array) -> SquaredNorm:
+    """Return Σ x² of one example.
 
-    Three sums, of which the one in range counts, take one pass over x. To divide by the
-    largest element first would take two, between which XLA keeps x in memory.
+    It computes three sums in one pass over x, of which the one in range counts. To divide
+    by the largest element first would take two passes, and XLA keeps x in memory between
+    them.
 
     Source: Blue 1978, "A portable Fortran program to find the Euclidean norm of a vector",
     for the sums of small and of large numbers.
     """
     info = jnp.finfo(x.dtype)
-    up = 2.0 ** (info.maxexp // 2 - 1)  # its square is a number, as XLA may compute that
+    # up² is finite too: XLA may rewrite (x · up)² as x² · up².
+    up = 2.0 ** (info.maxexp // 2 - 1)
     plain, raised, lowered = lax.reduce(
         [jnp.square(x * f) for f in (1.0, up, 1 / up)],
         [jnp.zeros((), x.dtype)] * 3,
         lambda sums, squares: [s + q for s, q in zip(sums, squares, strict=True)],
         tuple(range(x.ndim)),
     )
-    # A square that underflows misses less than 2^minexp. Of 2³⁰ of them, a sum from here
-    # on misses less than its last bit.
+    # A square that underflows loses less than 2^minexp. From this bound on, a sum that
+    # misses 2³⁰ of them loses less than its last bit.
     small = plain < 2.0 ** (info.minexp + info.nmant + 30)
     large = plain == jnp.inf
     square = jnp.where(small, raised, jnp.where(large, lowered, plain))
     scale = jnp.where(small, 1 / up, jnp.where(large, up, 1.0))
-    return Scaled(square, scale.astype(x.dtype))
+    return SquaredNorm(square, scale.astype(x.dtype))
 
 
-def added(each: Scaled) -> Scaled:
-    """Return the sum of squared norms along the first axis."""
+def added(each: SquaredNorm) -> SquaredNorm:
+    """Return the sum of squared norms along the first axis, with their largest scale."""
     squares, scales = each
     used = jnp.where(squares == 0, 0, scales)
     largest = jnp.max(used, 0, keepdims=True, initial=0)
     ratios = jnp.where(used == largest, 1, used / jnp.where(largest > 0, largest, 1))
-    return Scaled(jnp.sum(squares * jnp.square(ratios), 0), largest[0])
+    return SquaredNorm(jnp.sum(squares * jnp.square(ratios), 0), largest[0])
 
 
-def together(parts: Sequence[Scaled]) -> Scaled:
-    """Return the sum of several squared norms."""
+def together(parts: Sequence[SquaredNorm]) -> SquaredNorm:
+    """Return the sum of several squared norms of the same shape."""
     if len(parts) == 1:
         return parts[0]
     squares, scales = (jnp.stack(numbers) for numbers in zip(*parts, strict=True))
-    return added(Scaled(squares, scales))
+    return added(SquaredNorm(squares, scales))
 
 
 @traced_once()
-def rank_one(a: Array, g: Array) -> Scaled:
-    """Return Σₙ |aₙ|² |gₙ|², which is the squared norm where T is 1.
+def rank_one(a: Array, g: Array) -> SquaredNorm:
+    """Return Σₙ |aₙ|² |gₙ|², the squared norm where T is 1.
 
     Source: Goodfellow 2015, "Efficient per-example gradient computations".
     """
     a, g, scale = normalized_factors(a, g)
     each = jnp.sum(jnp.square(a), (1, 2)) * jnp.sum(jnp.square(g), (1, 2))
-    return added(Scaled(each, scale))
+    return added(SquaredNorm(each, scale))
 
 
 @traced_once()
-def direct(a: Array, g: Array) -> Scaled:
+def direct(a: Array, g: Array) -> SquaredNorm:
     """Return Σ (Aᵀ G)²: form the gradient, and forget it."""
-    return scaled(product(a, g))
+    return of_array(multiply(a, g))
 
 
 @traced_once()
-def gram(a: Array, g: Array) -> Scaled:
-    """Return the squared norm by the products of positions, with A centred.
+def centred_gram(a: Array, g: Array) -> SquaredNorm:
+    """Return the squared norm from products of pairs of positions, with A centred.
 
     With m = mean of Aₜ, s = Σ Gₜ and C = A - m, so that AᵀG = CᵀG + m sᵀ:
 
         ‖AᵀG‖² = Σₜₛ ⟨Cₜ, Cₛ⟩ ⟨Gₜ, Gₛ⟩ + 2 Σₜ ⟨Cₜ, m⟩ ⟨Gₜ, s⟩ + |m|² |s|²
 
-    Activations share a mean and cotangents nearly cancel, in which case the same sum with
-    A in place of C is all rounding. It is computed in float32 or wider at the highest
-    precision, and never below 0. `FactoredGradients.norms` states the bound of its error,
-    which is small unless positions cancel in other ways than through their mean.
+    Activations share a mean, and cotangents nearly cancel. With A in place of C, the sum
+    would then be all rounding. It is computed in float32 or wider at the highest
+    precision, and is never below 0. `FactoredGradients.norms` states the bound of its
+    error, which is small unless positions cancel in other ways than through their mean.
 
     Source: Li et al. 2022, "Large language models can be strong differentially private
-    learners", for the sum that is not centred.
+    learners", for the sum that is not centred (their ghost norm).
     """
     a, g, scale = normalized_factors(a, g)
-    mean = jnp.sum(a, 1, keepdims=True) / max(a.shape[1], 1)
-    total = jnp.sum(g, 1, keepdims=True)
+    mean = jnp.sum(a, 1, keepdims=True) / max(a.shape[1], 1)  # (N, 1, d)
+    total = jnp.sum(g, 1, keepdims=True)  # (N, 1, p)
     centred = a - mean
-    pairs = jnp.sum(_times(centred, centred) * _times(g, g), (1, 2))
-    sides = jnp.sum(_times(centred, mean) * _times(g, total), (1, 2))
+    pairs = jnp.sum(_times(centred, centred) * _times(g, g), (1, 2))  # over (T, T)
+    sides = jnp.sum(_times(centred, mean) * _times(g, total), (1, 2))  # over (T, 1)
     means = jnp.sum(jnp.square(mean), (1, 2)) * jnp.sum(jnp.square(total), (1, 2))
     each = jnp.maximum(pairs + 2 * sides + means, 0)
-    return added(Scaled(each, scale))
+    return added(SquaredNorm(each, scale))
 
 
-def product(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
+def multiply(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
     """Return Aᵀ G, (N, d, p), accumulated in float32 or wider."""
     if g.shape[-1] < a.shape[-1]:  # CPUs multiply up to twice as fast with few rows
-        return product(g, a, precision).swapaxes(1, 2)
+        return multiply(g, a, precision).swapaxes(1, 2)
     return lax.dot_general(
         a,
         g,
@@ -144,28 +146,37 @@ def product(a: Array, g: Array, precision: Any = HIGHEST) -> Array:
     )
 
 
-WAYS: dict[str, Callable[[Array, Array], Scaled]] = {
+RULES: dict[str, Callable[[Array, Array], SquaredNorm]] = {
     "rank one": rank_one,
     "direct": direct,
-    "gram": gram,
+    "centred gram": centred_gram,
 }
+"""The rules for the norm of a product. A new one goes here, into `costs`, into `cheapest`
+and, with words for users, into `report.DESCRIPTIONS`."""
 
 
 def costs(n: int, t: int, d: int, p: int) -> dict[str, Cost]:
-    """Return what each way to the squared norm costs for one example."""
+    """Return the cost of each rule for one example; memory in numbers, not bytes."""
     return {
         "rank one": Cost(2 * n * (d + p), 0),
         "direct": Cost(2 * n * (t + 1) * d * p, n * d * p),
-        "gram": Cost(2 * n * t * (t + 2) * (d + p), 2 * n * t * t),
+        "centred gram": Cost(2 * n * t * (t + 2) * (d + p), 2 * n * t * t),
     }
 
 
 def cheapest(n: int, t: int, d: int, p: int) -> str:
-    """Return the way to the squared norm that takes the fewest operations."""
+    """Return the rule that takes the fewest operations.
+
+    The two for T > 1 break even at about T² (d + p) = T d p. So a long sequence through
+    a narrow layer is formed; a short one through a wide layer takes pairs of positions:
+
+        >>> cheapest(1, 1000, 64, 64), cheapest(1, 16, 1024, 1024)
+        ('direct', 'centred gram')
+    """
     if t == 1:
         return "rank one"
-    ways = costs(n, t, d, p)
-    return min(("direct", "gram"), key=lambda way: ways[way].flops)
+    each = costs(n, t, d, p)
+    return min(("direct", "centred gram"), key=lambda rule: each[rule].flops)
 
 
 def _times(a: Array, b: Array) -> Array:
@@ -174,9 +185,9 @@ def _times(a: Array, b: Array) -> Array:
 
 
 def normalized_factors(a: Array, g: Array) -> tuple[Array, Array, Array]:
-    """Return factors with no element above 4, and the scale of their product, for each n.
+    """Return factors without elements above 4, and the scale of their product, (N,).
 
-    Where the norm is in the range of the dtype, squares of such elements are too.
+    Where the norm is in the range of the dtype, the squares of such elements are too.
     """
     a, over_a = _divided(a.astype(wide(a.dtype)), (1, 2))
     g, over_g = _divided(g.astype(wide(g.dtype)), (1, 2))
@@ -184,17 +195,18 @@ def normalized_factors(a: Array, g: Array) -> tuple[Array, Array, Array]:
 
 
 def normalized(x: Array) -> tuple[Array, Array]:
-    """Return an array with no element above 4, in float32 or wider, and its scale."""
+    """Return an array without elements above 4, in float32 or wider, and its scale."""
     x, over = _divided(x.astype(wide(x.dtype)), range(x.ndim))
     return x, over.reshape(())
 
 
 def _divided(x: Array, axes: Sequence[int]) -> tuple[Array, Array]:
-    """Divide by the largest element along some axes, and return that too.
+    """Divide by the largest element along some axes, and return that element too.
 
-    Compilers divide by multiplying with the reciprocal. That of numbers beyond 1 / tiny is
-    taken for 0, and with it the norm, so that nothing would be clipped: so these are not
-    divided by.
+    Compilers divide by multiplying with the reciprocal, and the reciprocal of a number
+    above 1 / tiny is flushed to 0. The norm would be 0 with it, and nothing would be
+    clipped. So the divisor is at most 1 / tiny, which leaves elements of up to 4: in
+    float32, 1 / tiny is 2¹²⁶, and the largest number is below 2¹²⁸.
     """
     tiny = jnp.finfo(x.dtype).tiny
     largest = jnp.max(jnp.abs(x), tuple(axes), keepdims=True, initial=0)

@@ -1,6 +1,7 @@
 """Rearrangements of an array's elements, which keep its norm and can be undone.
 
-Undoing is also the adjoint: ⟨apply(x), v⟩ = ⟨x, undo(v)⟩.
+Undoing is also the adjoint: ⟨apply(x), v⟩ = ⟨x, undo(v)⟩. Shapes and axes are those of one
+example; `lead` counts axes in front of them, such as an axis of examples.
 """
 
 import dataclasses
@@ -25,10 +26,10 @@ class Permute:
 
     def undo(self, x: Array, lead: int) -> Array:
         """Put the elements back."""
-        return _transpose(x, tuple(int(k) for k in np.argsort(self.axes)), lead)
+        return _transpose(x, inverse(self.axes), lead)
 
     def lifted(self, length: int) -> "Permute":
-        """Return the view that leaves a new axis in front alone."""
+        """Return the view of an array with a new axis in front, left where it is."""
         return Permute((0, *(axis + 1 for axis in self.axes)))
 
 
@@ -48,7 +49,7 @@ class Reshape:
         return x.reshape(*x.shape[:lead], *self.before)
 
     def lifted(self, length: int) -> "Reshape":
-        """Return the view that leaves a new axis in front alone."""
+        """Return the view of an array with a new axis in front, left where it is."""
         return Reshape((length, *self.before), (length, *self.after))
 
 
@@ -69,7 +70,7 @@ class Reverse:
     undo = apply
 
     def lifted(self, length: int) -> "Reverse":
-        """Return the view that leaves a new axis in front alone."""
+        """Return the view of an array with a new axis in front, left where it is."""
         return Reverse(tuple(axis + 1 for axis in self.axes))
 
 
@@ -93,7 +94,7 @@ class Place:
         return x[(..., *inside)]
 
     def lifted(self, length: int) -> "Place":
-        """Return the view that leaves a new axis in front alone."""
+        """Return the view of an array with a new axis in front, left where it is."""
         return Place((0, *self.low), (0, *self.high))
 
     def apart(self, other: "Place", shape: Sequence[int]) -> bool:
@@ -110,7 +111,7 @@ View: TypeAlias = Permute | Reshape | Reverse | Place
 
 
 def apply(views: Sequence[View], x: Array, lead: int = 0) -> Array:
-    """Apply views in order to an array that has `lead` axes in front."""
+    """Apply views in order, the first one first, to an array with `lead` axes in front."""
     for view in views:
         x = view.apply(x, lead)
     return x
@@ -124,13 +125,18 @@ def undo(views: Sequence[View], x: Array, lead: int = 0) -> Array:
 
 
 def permutation(views: Sequence[View], ndim: int) -> tuple[int, ...] | None:
-    """Return the input axis of each output axis, if views do nothing but permute."""
+    """Return the input axis of each output axis; None if a view does more than permute."""
     axes = tuple(range(ndim))
     for view in views:
         if not isinstance(view, Permute):
             return None
         axes = tuple(axes[k] for k in view.axes)
     return axes
+
+
+def inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    """Return the permutation that undoes one: (1, 2, 0) for (2, 0, 1)."""
+    return tuple(int(k) for k in np.argsort(axes))
 
 
 def _transpose(x: Array, axes: tuple[int, ...], lead: int) -> Array:

@@ -1,4 +1,4 @@
-"""Sums of per-example gradients of which none counts more than a bound."""
+"""Sums of clipped per-example gradients: each adds at most a bound."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from fnn.per_example.factored import (
     MEMORY_BUDGET,
     FactoredGradients,
     gradients,
-    scaled_norms,
+    squared_norms,
 )
 from fnn.per_example.parts.norms import together
 from fnn.tree import Pattern
@@ -25,13 +25,17 @@ RELATIONS = ("add_or_remove", "replace", "zero_out")
 
 
 class Clipped(NamedTuple):
-    """What a clipped gradient returns, for a batch of B examples and K groups of leaves.
+    """What a clipped gradient returns for a batch of B examples.
 
-    `gradient` is the sum of the clipped gradients, divided by `normalize_by`, a tree like
-    the parameters; of a private gradient, with its noise. `losses`, (B,), `aux` and
-    `norms`, (B,), are before clipping. `finite`, (B,), is whether loss and norm are;
-    `counted`, (B,), which examples the sum is of; `clipped`, (), the share of these of
-    which some group was clipped.
+    Attributes:
+        gradient: The sum of the clipped gradients over `normalize_by`, a tree like the
+            parameters; with its noise, if it is private.
+        losses: The losses, (B,).
+        aux: What else the loss returned, with a leading axis of examples.
+        norms: The norms before clipping, (B,).
+        clipped: The share of the counted examples of which some group was clipped, ().
+        finite: Whether loss and norm are finite, (B,).
+        counted: Which examples are in the sum, (B,).
     """
 
     gradient: PyTree
@@ -67,7 +71,7 @@ class ClippedGradient(Value):
         if isinstance(self.clipping, str):
             checks.one_of("clipping", self.clipping, ("flat", "per_leaf"))
         elif not self.clipping:
-            raise ValueError("clipping needs a pattern for each group, got none")
+            raise ValueError("clipping must have a pattern for each group, got none")
         checks.one_of("method", self.method, METHODS)
         bounds = self.max_norm if isinstance(self.max_norm, tuple) else (self.max_norm,)
         for bound in bounds:
@@ -103,17 +107,17 @@ class ClippedGradient(Value):
         Args:
             params: The parameters.
             *batch: Arrays with a leading axis of B examples.
-            mask: (B,), booleans: which examples count; by default all. The others, which
-                fill a batch of fixed length, have no part in gradient and share.
-            key: What else may be given to `make_step` draws noise from it; clipping
-                draws none.
+            mask: (B,), booleans: which examples count; by default all. The others fill a
+                batch of fixed length; gradient and share ignore them.
+            key: Ignored. `make_step` gives it to all such gradients; `PrivateGradient`
+                draws noise from it.
 
         Returns:
-            The clipped gradient, and what it was made of.
+            The clipped gradient, and statistics of the gradients before clipping.
 
         Raises:
-            ValueError: If the mask has another length, or the microbatch does not divide
-                the batch.
+            ValueError: If the mask has a different length, or the microbatch does not
+                divide the batch.
         """
         count = checks.leading_length(batch, "the batch")
         everyone = mask is None
@@ -140,12 +144,12 @@ class ClippedGradient(Value):
 
         Args:
             relation: `"add_or_remove"` one example, `"replace"` one by another, or
-                `"zero_out"`: exchange one example for one that counts nothing.
+                `"zero_out"`: exchange one example for one whose gradient is 0.
 
         Returns:
             C / normalize_by, and twice that for `"replace"`, with C² = Σ of the squared
-            bounds of the groups. It holds up to the rounding of the parameters' dtype,
-            and, unless `zero_nonfinite` is set, for examples whose gradient is finite.
+            bounds of the groups. It holds up to the rounding of the parameters' dtype.
+            Unless `zero_nonfinite` is set, it holds only for finite gradients.
         """
         checks.one_of("relation", relation, RELATIONS)
         bounds = self.max_norm if isinstance(self.max_norm, tuple) else (self.max_norm,)
@@ -155,14 +159,14 @@ class ClippedGradient(Value):
     def _sum(
         self, params: PyTree, batch: Sequence[PyTree], mask: Array, everyone: bool
     ) -> Any:
-        """Return the clipped sum, losses, aux, norms, which were clipped, and finite."""
+        """Return the clipped sum, losses, aux, norms, and which are clipped and finite."""
         compute = gradients(
             self.loss, has_aux=self.has_aux, memory_budget=self.memory_budget
         )
         g = compute(params, *batch)
         groups, bounds = self._groups(params)
         structure = jax.tree.structure(params)
-        squares = scaled_norms(g)
+        squares = squared_norms(g)
         whole = together(squares).norm()
         finite = jnp.isfinite(g.losses) & jnp.isfinite(whole)
         counted = mask & finite if self.zero_nonfinite else mask
@@ -188,7 +192,7 @@ class ClippedGradient(Value):
         if count % size:
             raise ValueError(
                 f"microbatch must divide the batch, got {size} for {count} examples; "
-                f"fill the batch up with examples that the mask leaves out"
+                f"pad the batch with examples that the mask leaves out"
             )
 
         def cut(x: Array) -> Array:
@@ -221,10 +225,11 @@ class ClippedGradient(Value):
         return groups, (self.max_norm / math.sqrt(number),) * number
 
     def _factor(self, norm: Array, bound: float) -> Array:
-        """Return what the gradients of a group are multiplied by, (B,)."""
+        """Return the factors that scale the gradients of a group, (B,)."""
         if self.method == "automatic":
             return bound / (norm + self.stability)
-        # A factor that overflows would make NaN of zeros; no gradient needs a larger one.
+        # An infinite factor would turn zeros into NaN. No finite gradient needs a factor
+        # above the largest number.
         most = jnp.finfo(norm.dtype).max
         scaled = jnp.minimum(bound / jnp.where(norm > 0, norm, 1), most)
         if self.method == "normalized":
@@ -247,38 +252,38 @@ def clipped_gradient(
 ) -> ClippedGradient:
     """Make the function that sums per-example gradients, each clipped: Σᵢ cᵢ gᵢ.
 
-    It costs about as much as the gradient of the mean loss: one forward pass, one
-    backward pass, and the norms; see `gradients`.
+    The cost is about that of the gradient of the mean loss: one forward pass, one backward
+    pass, and the norms; see `gradients`.
 
     Source: Abadi et al. 2016, "Deep learning with differential privacy"; Bu et al. 2023,
     "Automatic clipping".
 
     Args:
         loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example.
-        max_norm: C, the bound on the norm of what one example adds; or, for groups, a
-            bound for each. With K groups and one number, each group has C / √K.
+        max_norm: C, the bound on the norm that one example adds; or, for groups, a bound
+            for each. With K groups and one number, each group has C / √K.
         has_aux: Whether the loss returns a pair.
-        clipping: `"flat"`: the gradient as a whole; `"per_leaf"`: each parameter by
-            itself; or patterns of paths, one for each group, which together match every
-            parameter once.
+        clipping: `"flat"` clips the gradient as a whole; `"per_leaf"` each parameter by
+            itself. Patterns of paths, one for each group, clip groups; each parameter must
+            match one of them.
         method: `"abadi"`: c = min(1, C / ‖g‖); `"automatic"`: C / (‖g‖ + stability);
             `"normalized"`: C / ‖g‖.
         stability: For `"automatic"`.
-        normalize_by: The sum is divided by this, for instance the expected batch size.
-        zero_nonfinite: Whether an example with a NaN or infinite loss or norm counts
-            nothing. Otherwise it makes the gradient NaN.
-        microbatch: The examples that are worked on at a time, by `lax.scan`; by default
-            all. On a CPU, convolutions in a scan are slow.
+        normalize_by: The divisor of the sum, for instance the expected batch size.
+        zero_nonfinite: Whether to ignore an example with a NaN or infinite loss or norm.
+            Otherwise it makes the gradient NaN.
+        microbatch: The number of examples that are computed at a time, by `lax.scan`; by
+            default all. On a CPU, convolutions in a scan are slow.
         memory_budget: As for `gradients`.
 
     Returns:
-        A value that is called `(params, *batch, mask=None)` and gives a `Clipped`. Call
-        it inside `jax.jit`. Its method `sensitivity` says what private training needs.
-        `functools.partial(clipped_gradient, max_norm=1.0)` is what `make_step` and `fit`
-        take as their `gradient`.
+        A value that is called `(params, *batch, mask=None)` and returns a `Clipped`. Call
+        it inside `jax.jit`. Its method `sensitivity` returns the bound that private
+        training needs. `make_step` and `fit` take
+        `functools.partial(clipped_gradient, max_norm=1.0)` as their `gradient`.
 
     Raises:
-        ValueError: If an option is none of those, or a number is out of range.
+        ValueError: If an option is unknown, or a number is out of range.
 
     Example:
         >>> def loss(w, x):
@@ -305,7 +310,7 @@ def clipped_gradient(
 
 
 def _zeroed(g: FactoredGradients, counted: Array) -> FactoredGradients:
-    """Replace the factors of examples that don't count, as 0 times NaN is NaN."""
+    """Set the factors of examples that don't count to 0, as 0 times NaN is NaN."""
 
     def zero(x: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -317,7 +322,7 @@ def _zeroed(g: FactoredGradients, counted: Array) -> FactoredGradients:
 
 
 def _only(path: str, marks: list[bool]) -> int:
-    """Return which group a path is in."""
+    """Return the group of a path, given which groups match it."""
     if sum(marks) != 1:
         which = "none" if not any(marks) else "several"
         raise ValueError(

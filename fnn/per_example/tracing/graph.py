@@ -1,7 +1,8 @@
 """The program of a function as a flat list of equations that can be run in part.
 
-Walking back from an output to the equation that forms it is what the rest of the
-package does with it.
+A jaxpr can be evaluated from its first equation on. A graph can also be walked back: each
+variable knows the equation that produces it. And equations can be added, which nothing
+evaluates unless it needs them.
 """
 
 import contextlib
@@ -32,9 +33,9 @@ for name, there in NEEDED:
             f"report this version"
         )
 
-# Calls that do nothing but call, and the parameter that holds what they call. Custom
-# derivative rules are not among them: a program that kept none could not be derived
-# again by them.
+# Equations that do nothing but call a jaxpr, and the parameter that holds it. These are
+# written out. Calls with custom derivative rules are not: without them, the program could
+# not be differentiated again by these rules.
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -45,6 +46,10 @@ CALLS = {
 }
 
 
+class NotFactoredError(Exception):
+    """The gradient is not a sum of products; the message says why, for `explain`."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Constant:
     """An array or a number that the program holds."""
@@ -53,24 +58,44 @@ class Constant:
 
 
 Atom: TypeAlias = int | Constant
-"""What an equation reads: a variable, which is its number, or a constant."""
+"""What an equation reads: a variable, given by its number, or a constant."""
 
 
 @dataclasses.dataclass(eq=False)
 class Equation:
-    """One operation: `run(needed, *inputs)` returns its outputs, at least those needed."""
+    """One operation.
+
+    Attributes:
+        name: The name of its primitive; `"apply"` for a function of the package.
+        params: The parameters of the primitive.
+        inputs: What it reads.
+        outputs: The variables that it produces.
+        run: Called `(needed, *inputs)`; returns the outputs. An output that is not in the
+            set `needed` may be None.
+        effects: Whether it is run even if nothing needs its outputs.
+        loop: The `Loop` of a scan, once products are taken out of it.
+    """
 
     name: str
     params: dict[str, Any]
     inputs: tuple[Atom, ...]
     outputs: tuple[int, ...]
     run: Callable[..., Sequence[Any]]
-    effects: bool = False  # whether it is run even if nobody needs its outputs
-    loop: Any = None  # a scan's, once products are taken out of it
+    effects: bool = False
+    loop: Any = None
 
 
 class Graph:
-    """Equations in an order in which they can be run."""
+    """Equations in an order in which they can be run.
+
+    Attributes:
+        inputs: The variables that are given.
+        outputs: What the function returns.
+        equations: The equations; each reads what those before it produce.
+        producer: The equation that produces a variable.
+        avals: The abstract value of each variable: its shape and dtype.
+        varying: The variables that may differ from example to example.
+    """
 
     def __init__(self) -> None:
         self.inputs: tuple[int, ...] = ()
@@ -78,7 +103,7 @@ class Graph:
         self.equations: list[Equation] = []
         self.producer: dict[int, Equation] = {}
         self.avals: list[Any] = []
-        self.varying: set[int] = set()  # what may differ from example to example
+        self.varying: set[int] = set()
 
     def variable(self, aval: Any) -> int:
         """Return a new variable."""
@@ -118,7 +143,7 @@ class Graph:
         return self.spec(atom).shape
 
     def floats(self, atom: Atom) -> bool:
-        """Return whether the atom is floating-point numbers."""
+        """Return whether the atom holds floating-point numbers."""
         return bool(jnp.issubdtype(self.spec(atom).dtype, jnp.floating))
 
     def uses(self, atom: Atom) -> int:
@@ -127,7 +152,7 @@ class Graph:
         return reads + self.outputs.count(atom)
 
     def is_zero(self, atom: Atom) -> bool:
-        """Return whether the atom is seen to be zeros."""
+        """Return whether the program shows that the atom is 0 everywhere."""
         if isinstance(atom, Constant):
             known = not isinstance(atom.value, jax.Array) and np.ndim(atom.value) == 0
             return known and bool(atom.value == 0)
@@ -137,7 +162,7 @@ class Graph:
         return self.is_zero(equation.inputs[0])
 
     def evaluate(self, atoms: Sequence[Atom], inputs: Sequence[Any]) -> list[Any]:
-        """Run the equations on which `atoms` depend, those with effects, and no others."""
+        """Return the values of atoms: run what they depend on, and what has effects."""
         needed = {atom for atom in atoms if isinstance(atom, int)}
         wanted = []
         for equation in reversed(self.equations):
@@ -163,9 +188,11 @@ def trace(function: Callable[..., Any], params: Any, *example: Any) -> tuple[Gra
 
 
 def from_jaxpr(program: Any, varying: Sequence[bool]) -> Graph:
-    """Return the graph of a jaxpr, with what it calls written out.
+    """Return the graph of a jaxpr, with the jaxprs that it calls written out.
 
-    `varying` says for each input whether it may differ from example to example.
+    Args:
+        program: The jaxpr, closed or not.
+        varying: For each input, whether it may differ from example to example.
     """
     graph, jaxpr = Graph(), getattr(program, "jaxpr", program)
     graph.inputs = tuple(graph.variable(v.aval) for v in jaxpr.invars)
@@ -201,7 +228,7 @@ def _inline(graph: Graph, program: Any, arguments: Sequence[Atom]) -> tuple[Atom
 
 
 def _fence(graph: Graph, inputs: tuple[Atom, ...]) -> tuple[Atom, ...]:
-    """Keep what `jax.checkpoint` computes again from being shared with the first time."""
+    """Keep XLA from sharing what `jax.checkpoint` recomputes with its first computation."""
     variables = [atom for atom in inputs if isinstance(atom, int) and graph.floats(atom)]
     if not variables:
         return inputs
@@ -214,6 +241,7 @@ def _fence(graph: Graph, inputs: tuple[Atom, ...]) -> tuple[Atom, ...]:
 
 
 def _binding(equation: Any) -> Callable[..., Sequence[Any]]:
+    """Return the function that evaluates an equation as JAX does."""
     primitive, params = equation.primitive, equation.params
     context = getattr(equation, "ctx", None)
 
