@@ -175,7 +175,7 @@ EXAMPLES = (jnp.ones((3, 2)),)
         ),
         (
             ValueError,
-            "k must be at most 3, the training examples, got 4",
+            "k must be at most the number of training examples, 3, got 4",
             lambda: per_example.opponents(jnp.ones((3, 2)), 4),
         ),
     ],

@@ -1,4 +1,4 @@
-"""The ε that private training spends, and the noise that keeps a budget."""
+"""The ε that private training spends, and the least noise that keeps within a budget."""
 
 import math
 
@@ -7,11 +7,13 @@ from fnn.per_example.privacy import composition
 from fnn.per_example.privacy.clipping import RELATIONS
 from fnn.per_example.privacy.composition import Plan
 
-# Below, nothing worth the name is private. Above, float64 has too few digits.
+# With less noise, ε is of no use: a single full batch spends 65 at δ = 1e-5. With more,
+# float64 has too few digits.
 LEAST_MULTIPLIER, LARGEST_MULTIPLIER = 0.125, 1e6
 EPSILONS = (1e-3, 100.0)
 TOLERANCE = 1e-4
-# Fewer intervals find quickly where to search.
+# A coarse accountant, with fewer intervals than `composition.DETAIL`, overestimates ε: it
+# brackets the search cheaply.
 COARSE = 4
 
 
@@ -27,24 +29,25 @@ def epsilon(
 ) -> float:
     """Return the ε of the (ε, δ)-differential privacy of training with noisy gradients.
 
-    For any neighbouring data sets D and D', and any set S of outcomes, which here are all
-    the parameters that were passed through,
+    For any neighbouring data sets D and D', and any set S of outcomes, an outcome being the
+    parameters after all steps,
 
         P(outcome of D in S) ≤ e^ε P(outcome of D' in S) + δ.
 
-    Each step is a Gaussian mechanism on a batch that `fnn.data.poisson_sample` has drawn.
-    The result is never below the true ε. With a sampling rate of 1 it is exact, by the
-    closed form of one Gaussian mechanism with σ / √steps. Otherwise the distributions of
-    privacy losses are composed numerically, rounded upwards: some three digits are right.
-    Rounding limits that to δ of at least 1e-12 and 1e-15 · steps; for a smaller δ, ε comes
-    from Rényi divergences, and is typically larger by a tenth.
+    Each step is a Gaussian mechanism on a batch drawn by `fnn.data.poisson_sample`. The
+    result is never below the true ε. With a sampling rate of 1 it is exact, by the closed
+    form of one Gaussian mechanism with σ / √steps. Otherwise the distributions of privacy
+    losses are composed numerically, rounded upwards: about three digits are right. Rounding
+    limits that to δ of at least 1e-12 and 1e-15 · steps. For a smaller δ, ε comes from
+    Rényi divergences, and is typically larger by a tenth.
 
-    **Truncation.** `poisson_sample` leaves examples out where it draws more than `size`.
+    **Truncation.** If `poisson_sample` draws more than `size` examples, it leaves some out.
     That is not Poisson sampling, and costs privacy. Pass `examples` and `size`, and ε
     covers it: with τ = P(more than `size` of `examples` are drawn), truncation adds at
-    most steps · τ · (1 + e^ε) to δ. One percent of δ is set aside for it. Where that does
-    not suffice, truncation is part of the privacy losses. At `fnn.data.poisson_size`'s
-    default, τ is at most 1e-12. Without `size`, ε is for batches of all that was drawn.
+    most steps · τ · (1 + e^ε) to δ. One percent of δ is set aside for it. If that does not
+    suffice, truncation is part of the privacy losses. With the default of
+    `fnn.data.poisson_size`, τ is at most 1e-12. Without `size`, ε is for batches of all
+    examples that were drawn.
 
     Source: Balle and Wang 2018, "Improving the Gaussian mechanism for differential
     privacy"; Koskela et al. 2020, "Computing tight differential privacy guarantees using
@@ -54,22 +57,22 @@ def epsilon(
 
     Args:
         noise_multiplier: σ, as `private_gradient` takes it, at least 1/8.
-        sampling_rate: The probability with which an example is in a batch; 1 where each
-            step sees all.
-        steps: The number of gradients taken.
+        sampling_rate: The probability with which an example is in a batch; 1 if each step
+            uses all examples.
+        steps: The number of gradients.
         delta: δ, above 0 and at most 1, and much smaller than one over the number of
             examples.
         relation: Which data sets are neighbours: `"add_or_remove"`, `"replace"` or
             `"zero_out"`; see `private_gradient`.
-        examples: The number of training examples, where batches have a fixed `size`.
-        size: The length of the batches, as `poisson_sample` takes it. Batches as long as
-            the training examples are never truncated.
+        examples: The number of training examples, if batches have a fixed `size`.
+        size: The length of the batches, as `poisson_sample` takes it. A batch that has
+            room for all training examples is never truncated.
 
     Raises:
         ImportError: If dp-accounting, the extra `privacy`, is not installed.
-        ValueError: If a number is out of range, the relation is none of these, one of
-            `examples` and `size` is given without the other, or δ is too small to account
-            for the truncation or for `relation="replace"`.
+        ValueError: If a number is out of range, the relation is unknown, one of `examples`
+            and `size` is given without the other, or δ is too small to account for the
+            truncation or for `relation="replace"`.
 
     Example:
         >>> plan = {"sampling_rate": 256 / 60_000, "steps": 14_040, "delta": 1e-5}
@@ -104,24 +107,24 @@ def calibrate_noise_multiplier(
     examples: int | None = None,
     size: int | None = None,
 ) -> float:
-    """Return the least noise multiplier σ with which training keeps a budget ε.
+    """Return the least noise multiplier σ with which training spends at most ε.
 
     Args:
         epsilon: ε, from 0.001 to 100.
         sampling_rate: As for `epsilon`, like those below.
-        steps: The number of gradients that will be taken.
+        steps: The number of gradients.
         delta: δ.
         relation: Which data sets are neighbours.
-        examples: The number of training examples, where batches have a fixed `size`.
+        examples: The number of training examples, if batches have a fixed `size`.
         size: The length of the batches.
 
     Returns:
-        σ, of which `epsilon` is at most ε: at most 1e-4 of itself above the least, and
-        not below 1/8.
+        σ, whose `epsilon` is at most ε. It exceeds the least such σ by at most a
+        ten-thousandth, and is at least 1/8.
 
     Raises:
         ImportError: If dp-accounting, the extra `privacy`, is not installed.
-        ValueError: As `epsilon` does, and if no σ up to 1e6 keeps the budget.
+        ValueError: As for `epsilon`, and if no σ up to 1e6 keeps within the budget.
 
     Example:
         >>> plan = {"sampling_rate": 1.0, "steps": 100, "delta": 1e-5}
@@ -140,7 +143,7 @@ def calibrate_noise_multiplier(
 
 
 def _search(epsilon: float, plan: Plan) -> float:
-    """Return the least σ that keeps a budget, by bisection and secants on log σ."""
+    """Return the least σ within a budget, by bisection and secants on log σ."""
     from scipy import optimize
 
     high = 1.0

@@ -1,4 +1,4 @@
-"""Upper bounds of the ε of many noisy steps: one closed form, two numerical ones."""
+"""Upper bounds of the ε of many noisy steps: a closed form, and two numerical bounds."""
 
 import bisect
 import math
@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# What an interval of privacy losses costs: numbers in one step, and in the sum of all.
+# The most intervals of privacy losses, in one step, and in the sum of all steps.
 STEP_POINTS, SUM_POINTS = 2**15, 2**19
-# Intervals in the deviation of one step's loss: enough for three digits or more.
+# Intervals in one deviation of a step's privacy loss: enough for three digits or more.
 DETAIL = 32
-# dp-accounting gives up the mass 1e-15, and its transforms add noise of about 1e-17 a step.
+# dp-accounting truncates a mass of 1e-15; its Fourier transforms err by about 1e-17 a step.
 LEAST_DELTA, ROUNDING = 1e-12, 1e-16
-# The part of δ that is set aside for truncation; where it suffices, nothing else is needed.
+# The share of δ that is set aside for truncation. If it suffices, nothing else is needed.
 SHARE = 0.01
-# Sampling with a higher rate costs more, so that these stand for any below. Divergences of
-# less than about (rate / σ)² are lost in rounding.
+# A higher sampling rate costs more privacy, so smaller rates are rounded up to these.
+# Divergences below about (rate / σ)² would be lost in rounding.
 LEAST_RATE, LEAST_RATE_OVER_SIGMA = 2.0**-32, 1e-6
 ORDERS = np.unique(np.geomspace(2, 4096, 64).astype(int))
 
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
     @property
     def truncated(self) -> bool:
-        """Return whether a batch may be longer than it is allowed to be."""
+        """Return whether more examples may be drawn than a batch has room for."""
         return self.size is not None and self.size < (self.examples or 0)
 
     @property
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 def spent(noise_multiplier: float, plan: Plan, detail: float = DETAIL) -> float:
-    """Return the least upper bound of ε; infinity where `uncovered` says why."""
+    """Return the least upper bound of ε; infinity if `uncovered` returns a reason."""
     if plan.sampling_rate == 0:
         return 0.0
     if not plan.truncated:
@@ -62,7 +62,7 @@ def spent(noise_multiplier: float, plan: Plan, detail: float = DETAIL) -> float:
 
 
 def uncovered(plan: Plan, epsilon: float) -> str:
-    """Return why truncated batches cannot have a budget (ε, δ), or ""."""
+    """Return why truncated batches can't keep within a budget (ε, δ), or ""."""
     if not plan.truncated or plan.delta >= plan.least_delta:
         return ""
     target = math.log(SHARE * plan.delta)
@@ -83,7 +83,7 @@ def uncovered(plan: Plan, epsilon: float) -> str:
 
 
 def log_overflow(examples: int, rate: float, size: int) -> float:
-    """Return a bound of log P(more than m of n are drawn), close to it beyond the mean.
+    """Return an upper bound of log P(more than m of n are drawn), tight above the mean.
 
     The terms P(m + 1), P(m + 2), ... of the binomial distribution fall faster than a
     geometric series of ratio r = P(m + 2) / P(m + 1).
@@ -102,10 +102,10 @@ def log_overflow(examples: int, rate: float, size: int) -> float:
 
 
 def _log_truncation(plan: Plan, epsilon: float) -> float:
-    """Return the log of what truncation adds to δ: steps · P(overflow) · (1 + e^ε).
+    """Return log(steps · P(overflow) · (1 + e^ε)), which truncation adds to δ at most.
 
-    Where no batch overflows, the steps are those of Poisson sampling. On either of two
-    neighbours, one does with a probability of at most steps · P(overflow).
+    If no batch overflows, the steps are those of Poisson sampling. For either of two
+    neighbours, the probability that one overflows is at most steps · P(overflow).
     """
     assert plan.size is not None
     each = log_overflow(plan.largest, plan.sampling_rate, plan.size)
@@ -113,7 +113,7 @@ def _log_truncation(plan: Plan, epsilon: float) -> float:
 
 
 def _sampled(noise_multiplier: float, plan: Plan, detail: float) -> float:
-    """Return ε with batches of all that was drawn."""
+    """Return ε for batches that hold all examples that were drawn."""
     whole = _gaussian(noise_multiplier, plan)
     if plan.sampling_rate == 1 or whole == 0:
         return whole
@@ -131,7 +131,7 @@ def _sampled(noise_multiplier: float, plan: Plan, detail: float) -> float:
 def _gaussian(noise_multiplier: float, plan: Plan) -> float:
     """Return ε of full batches: T steps are one Gaussian mechanism of σ / √T.
 
-    Sampling only hides more, so that it bounds the others too.
+    It is an upper bound for sampled batches too, as sampling can only lower ε.
 
     Source: Balle and Wang 2018, "Improving the Gaussian mechanism for differential
     privacy", theorem 8.
@@ -154,7 +154,7 @@ def least_gaussian(epsilon: float, plan: Plan) -> float:
 
 
 def _renyi(noise_multiplier: float, plan: Plan) -> float:
-    """Return ε by Rényi divergences, which small δ don't spoil.
+    """Return ε by Rényi divergences, which are accurate for small δ too.
 
     Source: Mironov et al. 2019, "Rényi differential privacy of the sampled Gaussian
     mechanism".
@@ -170,7 +170,7 @@ def _renyi(noise_multiplier: float, plan: Plan) -> float:
 
 
 def _convolved(noise_multiplier: float, plan: Plan, detail: float) -> float:
-    """Return ε by the distribution of privacy losses, rounded upwards and convolved.
+    """Return ε by convolving the distribution of privacy losses, rounded upwards.
 
     Source: Koskela et al. 2020, "Computing tight differential privacy guarantees using
     FFT"; Doroshenko et al. 2022, "Connect the dots: tighter discrete approximations of
@@ -191,15 +191,16 @@ def _convolved(noise_multiplier: float, plan: Plan, detail: float) -> float:
         step = losses.from_truncated_subsampled_gaussian_mechanism(
             plan.largest, _rate(plan), plan.size, noise_multiplier, **options
         )
-    # A mixture with itself is dense: a sparse one takes seconds to find out that it is not.
+    # The mixture with itself is the same distribution in dense form. The sparse form takes
+    # seconds to find out that it should be dense.
     whole = step.compute_mixture(step, 0.5).self_compose(plan.steps)
     return float(whole.get_epsilon_for_delta(plan.delta - ROUNDING * plan.steps))
 
 
 def _interval(noise_multiplier: float, plan: Plan, detail: float) -> float:
-    """Return the interval of privacy losses that is as fine as is affordable.
+    """Return the finest affordable interval of privacy losses.
 
-    No bound rests on it: losses are rounded upwards by any interval.
+    Any interval gives an upper bound, since losses are rounded upwards.
     """
     replaced = plan.relation == "replace"
     rate = _rate(plan)
@@ -214,7 +215,7 @@ def _interval(noise_multiplier: float, plan: Plan, detail: float) -> float:
     masses /= np.sum(masses)
     deviation = math.sqrt(np.sum(masses * (losses - np.sum(masses * losses)) ** 2))
     width = float(np.ptp(losses))
-    # The range that dp-accounting keeps of the sum, by Chernoff's bound.
+    # The range of the sum that dp-accounting keeps, by Chernoff's bound.
     orders = np.arange(1, 21) / width
     tail = math.log(2 / 1e-15)
     low, high = (
@@ -226,7 +227,7 @@ def _interval(noise_multiplier: float, plan: Plan, detail: float) -> float:
 
 
 def _losses(sigma: float, rate: float, replaced: bool) -> tuple[Any, Any]:
-    """Return masses, and privacy losses, of one step on a grid of outcomes."""
+    """Return the masses and the privacy losses of one step on a grid of outcomes."""
     x = np.linspace(-10 * sigma - 1, 10 * sigma + 1, 4097)
     removed = np.log1p(rate * np.expm1((x - 0.5) / sigma**2))
     losses = removed - np.flip(removed) if replaced else removed

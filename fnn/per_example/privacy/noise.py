@@ -1,4 +1,4 @@
-"""Gradients for private training: a clipped sum, and noise that hides each example."""
+"""Private gradients: a clipped sum, and noise that hides each example."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ class PrivateGradient(Value):
     """A clipped gradient with Gaussian noise; see `private_gradient`, which makes it.
 
     Args:
-        clip: What is made noisy; its bounds are finite and above 0, and it zeroes
-            examples that are not finite.
+        clip: The clipped gradient that gets the noise. Its bounds must be finite and above
+            0, and it must have `zero_nonfinite=True`.
         noise_multiplier: σ, the deviation of the noise over `clip.sensitivity()`.
 
     Example:
@@ -64,14 +64,14 @@ class PrivateGradient(Value):
             params: The parameters, of float32 at least.
             *batch: Arrays with a leading axis of B examples.
             mask: (B,), booleans: which examples count; by default all.
-            key: A typed key, never used twice.
+            key: A typed key; never use one twice.
 
         Returns:
-            The noisy gradient. What it was made of is as exact as ever, and not private.
+            The noisy gradient. All other fields are exact, and not private.
 
         Raises:
             TypeError: If a parameter is narrower than float32.
-            ValueError: If there is no key, or the batch is refused by the clipping.
+            ValueError: If there is no key, or the clipping refuses the batch.
         """
         key = checks.typed_key(key, "private_gradient")
         _check_wide(params)
@@ -98,49 +98,49 @@ def private_gradient(
 ) -> PrivateGradient:
     """Make the gradient of private training: (Σᵢ cᵢ gᵢ + N(0, σ² C² I)) / normalize_by.
 
-    With any optimizer this is DP-SGD: what follows from a noisy gradient reveals no more
-    than it. One gradient is a Gaussian mechanism with noise multiplier σ; `epsilon` says
-    what many cost, if each batch is drawn by `fnn.data.poisson_sample`: give it the number
-    of examples and the length of the batches, which may truncate them. `fnn.fit`
-    shuffles instead, and each example is used once an epoch: so account for it by
+    With any optimizer this is DP-SGD: what is computed from a noisy gradient reveals no
+    more than that gradient. One gradient is a Gaussian mechanism with noise multiplier σ.
+    `epsilon` returns the cost of many, if each batch is drawn by `fnn.data.poisson_sample`:
+    give it the number of examples and the length of the batches, which may truncate them.
+    `fnn.fit` shuffles instead, and uses each example once an epoch. So account for it by
     `sampling_rate=1`, `steps=epochs` and a relation that keeps the number of examples.
 
-    Two data sets are neighbours by `"add_or_remove"` or `"zero_out"`, at which the sum
-    moves by at most C, or by `"replace"`, at which it moves by 2 C; `epsilon` takes the
-    relation. An example whose gradient is not finite counts nothing, which the guarantee
-    needs. It covers the gradient alone: not losses, metrics, norms and share of clipped
-    examples, nor a choice of hyperparameters by them.
+    Two data sets are neighbours by `"add_or_remove"` or `"zero_out"`, and the sum differs
+    by at most C; or by `"replace"`, and it differs by at most 2 C. `epsilon` takes the
+    relation. An example whose gradient is not finite is ignored; the guarantee needs that.
+    The guarantee covers the gradient alone: not losses, metrics, norms and the share of
+    clipped examples, nor a choice of hyperparameters by them.
 
-    It is one of real arithmetic. Here, norms and sums are rounded in the dtype of the
-    parameters. The squared norm of a product over T positions, (T, d)ᵀ (T, p), may err by
-    some (T + d + p) 2⁻²⁴ (Σₜ |aₜ| |gₜ|)², which is small beside itself unless positions
-    cancel in unusual ways, and the bound C moves with it. Noise of float32 has finitely
-    many values, none beyond 5.5 deviations. And JAX's keys are meant for statistics, not
-    for secrets: who guesses the seed takes the noise away.
+    The guarantee is one of real arithmetic. Here, norms and sums are rounded in the dtype
+    of the parameters. The squared norm of a product over T positions, (T, d)ᵀ (T, p), may
+    err by about (T + d + p) 2⁻²⁴ (Σₜ |aₜ| |gₜ|)². This is small relative to the squared
+    norm unless positions cancel in unusual ways; the bound C moves with it. Noise of
+    float32 has finitely many values, none beyond 5.5 deviations. And JAX's keys are meant
+    for statistics, not for secrets: whoever guesses the seed can remove the noise.
 
     Source: Abadi et al. 2016, "Deep learning with differential privacy"; on the limits,
     Mironov 2012, "On significance of the least significant bits for differential privacy".
 
     Args:
         loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example.
-        max_norm: C, the bound on the norm of what one example adds; see
-            `clipped_gradient`, also for several.
-        noise_multiplier: σ ≥ 0; at 0 nothing is private.
-        normalize_by: Divides sum and noise: the expected batch size, which is no secret,
-            and never the number of examples that were drawn, which is one.
+        max_norm: C, the bound on the norm that one example adds; or several, see
+            `clipped_gradient`.
+        noise_multiplier: σ ≥ 0; with 0, nothing is private.
+        normalize_by: The divisor of sum and noise. Use the expected batch size, which is
+            public; never the number of examples actually drawn, which is private.
         has_aux: Whether the loss returns a pair.
         clipping: `"flat"`, `"per_leaf"`, or patterns, as for `clipped_gradient`.
         method: As for `clipped_gradient`.
         microbatch: As for `clipped_gradient`.
 
     Returns:
-        A value that is called `(params, *batch, mask=None, key=key)` and gives a
-        `Clipped`. `functools.partial(private_gradient, max_norm=1.0, noise_multiplier=1.1,
-        normalize_by=256.0)` is what `make_step` and `fit` take as their `gradient`. For
+        A value that is called `(params, *batch, mask=None, key=key)` and returns a
+        `Clipped`. `make_step` and `fit` take `functools.partial(private_gradient,
+        max_norm=1.0, noise_multiplier=1.1, normalize_by=256.0)` as their `gradient`. For
         the other options of clipping, make a `PrivateGradient`.
 
     Raises:
-        ValueError: If an option is none of those, or a number is out of range.
+        ValueError: If an option is unknown, or a number is out of range.
 
     Example:
         >>> def loss(w, x):
@@ -164,12 +164,12 @@ def private_gradient(
 
 
 def _check_wide(params: PyTree) -> None:
-    """Raise if the rounding of a sum could be larger than what one example adds."""
+    """Raise if rounding a sum could change it by more than one example does."""
     for path, leaf in tree.flatten(params).items():
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4:
             raise TypeError(
                 f"private_gradient needs parameters of float32 at least, as the rounding "
                 f"of narrower sums exceeds what noise hides; {path or 'params'} is "
-                f"{checks.describe(leaf)}; convert inside the loss"
+                f"{checks.describe(leaf)}; convert to it inside the loss"
             )

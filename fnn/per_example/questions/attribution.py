@@ -1,4 +1,4 @@
-"""Which examples of the training data made a model say what it says (TracIn)."""
+"""Influence of training examples on a model's losses (TracIn), and rankings by it."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +15,11 @@ from fnn.types import Array, PyTree
 
 
 class Ranking(NamedTuple):
-    """Rows of k training examples for each of M test examples, and their influence.
+    """The k training examples with the most influence on each of M test examples.
 
-    Both are (M, k).
+    Attributes:
+        examples: Numbers of training examples, (M, k).
+        scores: Their influence, (M, k).
     """
 
     examples: Array
@@ -34,16 +36,16 @@ def tracin(
     block_size: int = 256,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Array:
-    """Estimate the influence of training upon test examples, Σₜ ηₜ ⟨gᵢ(wₜ), hⱼ(wₜ)⟩.
+    """Estimate the influence of training on test examples, Σₜ ηₜ ⟨gᵢ(wₜ), hⱼ(wₜ)⟩.
 
     A step of gradient descent on training example i, whose gradient is gᵢ, lowers the loss
-    of test example j, whose gradient is hⱼ, by about η ⟨gᵢ, hⱼ⟩. Summed over checkpoints,
-    that estimates by how much training on i lowered it in all: positive for a proponent
-    of j, negative for an opponent.
+    of test example j, whose gradient is hⱼ, by about η ⟨gᵢ, hⱼ⟩. The sum over checkpoints
+    estimates by how much training on i lowered that loss in all. It is positive for a
+    proponent of j, and negative for an opponent.
 
-    Each checkpoint is worked on by itself, and examples in blocks: pass a generator that
-    reads the checkpoints from files, and NumPy arrays, where they are large. What it runs
-    is compiled; it need not be called in `jax.jit`.
+    Checkpoints are used one at a time, and examples in blocks. If they are large, pass a
+    generator that reads checkpoints from files, and NumPy arrays. The function compiles
+    its work; it need not be called in `jax.jit`.
 
     Source: Pruthi et al. 2020, "Estimating training data influence by tracing gradient
     descent".
@@ -51,20 +53,20 @@ def tracin(
     Args:
         loss: `loss(params, *example) -> scalar`, of one example.
         checkpoints: Pairs of the parameters wₜ and the learning rate ηₜ there. As the sum
-            stands for one over all steps, multiply by the steps from one to the next.
+            stands for one over all steps, multiply ηₜ by the number of steps to the next.
         train: N training examples, as the tuple of arrays that the loss takes.
         test: M test examples, likewise.
         on: Which parameters count, by a glob on their paths (see `fnn.tree`) or several;
             by default all. Often the last layers are enough, and cheaper.
-        block_size: The number of examples that are worked on at a time.
+        block_size: The number of examples that are computed at a time.
         memory_budget: As for `gradients`.
 
     Returns:
-        The influence of each training example upon each test example, (N, M).
+        The influence of each training example on each test example, (N, M).
 
     Raises:
         TypeError: If the examples are not given as tuples of arrays.
-        ValueError: If there is no checkpoint, or no parameter matches `on`.
+        ValueError: If there are no checkpoints, or no parameter matches `on`.
 
     Example:
         >>> def loss(w, x, y):
@@ -100,10 +102,10 @@ def self_influence(
     block_size: int = 256,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Array:
-    """Estimate the influence of each example upon itself, Σₜ ηₜ ‖gᵢ(wₜ)‖².
+    """Estimate the influence of each example on itself, Σₜ ηₜ ‖gᵢ(wₜ)‖².
 
-    It is large for examples that only they themselves explain: rare ones, and those with
-    a wrong label.
+    It is large for examples that no other example explains: rare ones, and those with a
+    wrong label.
 
     Source: Pruthi et al. 2020, "Estimating training data influence by tracing gradient
     descent".
@@ -113,15 +115,15 @@ def self_influence(
         checkpoints: As for `tracin`.
         examples: N examples, as the tuple of arrays that the loss takes.
         on: Which parameters count, as for `tracin`.
-        block_size: The number of examples that are worked on at a time.
+        block_size: The number of examples that are computed at a time.
         memory_budget: As for `gradients`.
 
     Returns:
-        The influences, (N,), not negative.
+        The influence of each example, (N,), at least 0.
 
     Raises:
         TypeError: If the examples are not given as a tuple of arrays.
-        ValueError: If there is no checkpoint, or no parameter matches `on`.
+        ValueError: If there are no checkpoints, or no parameter matches `on`.
 
     Example:
         >>> def loss(w, x, y):
@@ -150,13 +152,13 @@ def proponents(influence: Array, k: int) -> Ranking:
         k: At most N.
 
     Returns:
-        Rows and influences of the training examples, the largest first.
+        The training examples and their influence, the largest first.
 
     Raises:
-        ValueError: If the influence is not (N, M), or k not from 1 to N.
+        ValueError: If the influence is not (N, M), or k is not from 1 to N.
 
     Example:
-        >>> influence = jax.numpy.array([[0.5], [-2.0], [3.0]])  # upon one test example
+        >>> influence = jax.numpy.array([[0.5], [-2.0], [3.0]])  # on one test example
         >>> ranking = fnn.per_example.proponents(influence, 2)
         >>> ranking.examples, ranking.scores
         (Array([[2, 0]], dtype=int32), Array([[3. , 0.5]], dtype=float32))
@@ -173,13 +175,13 @@ def opponents(influence: Array, k: int) -> Ranking:
         k: At most N.
 
     Returns:
-        Rows and influences of the training examples, the most negative first.
+        The training examples and their influence, the most negative first.
 
     Raises:
-        ValueError: If the influence is not (N, M), or k not from 1 to N.
+        ValueError: If the influence is not (N, M), or k is not from 1 to N.
 
     Example:
-        >>> influence = jax.numpy.array([[0.5], [-2.0], [3.0]])  # upon one test example
+        >>> influence = jax.numpy.array([[0.5], [-2.0], [3.0]])  # on one test example
         >>> ranking = fnn.per_example.opponents(influence, 1)
         >>> ranking.examples, ranking.scores
         (Array([[1]], dtype=int32), Array([[-2.]], dtype=float32))
@@ -189,14 +191,14 @@ def opponents(influence: Array, k: int) -> Ranking:
 
 
 class _Question(NamedTuple):
-    """Of which loss, and of which of its parameters, gradients are compared."""
+    """The loss, and which of its parameters, to compare gradients of."""
 
     loss: Callable[..., Any]
     on: Pattern | None
     memory_budget: int
 
 
-# Compiled once for each question and shape, however many checkpoints and calls there are.
+# Compiled once for each question and shape, for all checkpoints and calls.
 _compiled = functools.partial(jax.jit, static_argnums=0)
 
 
@@ -256,7 +258,7 @@ def _examples(name: str, batch: Any) -> tuple[PyTree, ...]:
 
 
 def _blocks(batch: tuple[PyTree, ...], size: int) -> Iterator[tuple[PyTree, ...]]:
-    """Yield the examples of a batch, `size` of them at a time; none at all, once."""
+    """Yield blocks of `size` examples of a batch; for an empty batch, one empty block."""
     count = checks.leading_length(batch, "the batch")
     for start in range(0, max(count, 1), size):
         yield jax.tree.map(lambda x, start=start: x[start : start + size], batch)
@@ -268,6 +270,7 @@ def _ranked(influence: Array, k: int) -> Array:
         raise ValueError(f"influence must be (N, M), got {checks.describe(influence)}")
     if checks.positive_integer("k", k) > influence.shape[0]:
         raise ValueError(
-            f"k must be at most {influence.shape[0]}, the training examples, got {k}"
+            f"k must be at most the number of training examples, {influence.shape[0]}, "
+            f"got {k}"
         )
     return influence

@@ -1,4 +1,4 @@
-"""The user's own oracle: one gradient at a time, in float64."""
+"""A check of `gradients` for a user's loss against a loop of float64 gradients."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,12 +12,13 @@ from fnn.per_example.factored import MEMORY_BUDGET, gradients
 from fnn.per_example.report import table
 from fnn.types import PyTree
 
-# Of the whole gradient's norm: what float32 may leave of a gradient that is 0.
+# Relative to the norm of the whole gradient: float32 may leave this much of a gradient that
+# is 0.
 NEGLIGIBLE = 1e-6
 
 
 class ParameterCheck(NamedTuple):
-    """One parameter: its path, how its norms are computed, and its gradients' error."""
+    """One parameter: its path, the rule for its norms, and the error of its gradients."""
 
     path: str
     rule: str
@@ -27,10 +28,15 @@ class ParameterCheck(NamedTuple):
 class Check(NamedTuple):
     """The largest error of each answer, relative to the largest true value.
 
-    `parameters` has the same for the gradients, with a row for each parameter. Where all
-    true values of a parameter are below 1e-6 of the largest norm of a whole gradient, such
-    as the 0 of a bias that a softmax takes away, the error is relative to that norm. It
-    prints as a report.
+    It prints as a report. If all true values of a parameter are below 1e-6 of the largest
+    norm of a whole gradient, the error is relative to that norm: for instance, for a bias
+    that a softmax cancels, whose gradient is 0.
+
+    Attributes:
+        losses: The error of the losses.
+        norms: The error of the norms.
+        weighted_sum: The error of a weighted sum.
+        parameters: The error of the gradients, with a row for each parameter.
     """
 
     losses: float
@@ -40,12 +46,12 @@ class Check(NamedTuple):
 
     @property
     def gradients(self) -> float:
-        """Return the largest error of the gradients of any parameter."""
+        """Return the largest error of the gradients, of all parameters."""
         return max(row.error for row in self.parameters)
 
     @property
     def worst(self) -> str:
-        """Return the path of the parameter whose gradients are worst."""
+        """Return the path of the parameter whose gradients have the largest error."""
         return max(self.parameters, key=lambda row: row.error).path
 
     @property
@@ -75,17 +81,18 @@ def check(
 ) -> Check:
     """Compare `gradients` of your loss with a loop over single examples in float64.
 
-    A loss that draws random numbers draws others in float64, and so can't be checked.
+    A loss that draws random numbers draws different ones in float64, so it can't be
+    checked.
 
     Args:
         loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example.
         params: The parameters.
-        *batch: Arrays with a leading axis; some examples suffice.
+        *batch: Arrays with a leading axis; a few examples suffice.
         has_aux: Whether the loss returns a pair.
         memory_budget: As for `gradients`.
 
     Returns:
-        The errors of `gradients` in the dtypes as given; about 1e-6 in float32. Print it.
+        The errors of `gradients` in the given dtypes; about 1e-6 in float32. Print it.
 
     Example:
         >>> loss = lambda params, x: jax.numpy.sum(jax.numpy.sin(params["kernel"] @ x))
@@ -127,7 +134,7 @@ def check(
 def _loop(
     loss: Callable[..., Any], has_aux: bool, params: PyTree, batch: PyTree, count: int
 ) -> tuple[Any, PyTree]:
-    """Return losses and gradients, (B, ...), of one example after the other."""
+    """Return losses and gradients, (B, ...), computed one example at a time."""
     with jax.enable_x64(True):
         gradient = jax.jit(jax.value_and_grad(loss, has_aux=has_aux))
         wide = tree.cast(jax.tree.map(jnp.asarray, params), jnp.float64)
@@ -145,7 +152,10 @@ def _float64(x: Any) -> Any:
 
 
 def _error(got: Any, expected: Any, floor: float = 0.0) -> float:
-    """Return the largest error relative to the largest value, or to the norm's part."""
+    """Return the largest error relative to the largest value, or to the whole norm.
+
+    The whole norm is floor / NEGLIGIBLE. It counts where no value is above the floor.
+    """
     scale = float(np.max(np.abs(expected), initial=0.0))
     if scale <= floor:
         scale = floor / NEGLIGIBLE

@@ -11,10 +11,13 @@ from fnn.types import Array
 
 
 class Importance(NamedTuple):
-    """For B examples, the probabilities to draw each, and the weights of those drawn.
+    """The probabilities with which to draw B examples, and weights for those drawn.
 
-    Both are (B,). `weights` are 1 / (B pᵢ): with i drawn by `probabilities`, the expected
-    value of wᵢ gᵢ is the mean gradient.
+    If i is drawn with probability pᵢ, the expected value of wᵢ gᵢ is the mean gradient.
+
+    Attributes:
+        probabilities: pᵢ, (B,).
+        weights: wᵢ = 1 / (B pᵢ), (B,).
     """
 
     probabilities: Array
@@ -22,18 +25,18 @@ class Importance(NamedTuple):
 
 
 def importance_sampling(norms: Array, *, smoothing: float = 0.1) -> Importance:
-    """Find by which probabilities to draw examples, pᵢ = (1 - s) ‖gᵢ‖ / Σⱼ ‖gⱼ‖ + s / B.
+    """Compute probabilities to draw examples with, pᵢ = (1 - s) ‖gᵢ‖ / Σⱼ ‖gⱼ‖ + s / B.
 
-    With s = 0, the mean of the wᵢ gᵢ drawn has the least variance that an unbiased
-    estimate of the mean gradient can have. As the norms of a later step differ, s > 0
-    sees to it that every example is drawn, and that no weight exceeds 1 / s.
+    With s = 0, the mean of the drawn wᵢ gᵢ has the least variance that an unbiased estimate
+    of the mean gradient can have. The norms change from step to step. So s > 0 lets every
+    example be drawn, and keeps all weights at or below 1 / s.
 
     Source: Alain et al. 2015, "Variance reduction in SGD by distributed importance
     sampling"; Katharopoulos and Fleuret 2018, "Not all samples are created equal".
 
     Args:
-        norms: (B,), of the gradients, or what bounds them; not negative. If all are 0,
-            the probabilities are equal.
+        norms: The norms of the gradients, or bounds of them, (B,), at least 0. If all are
+            0, the probabilities are equal.
         smoothing: s, from 0 to 1. With 0, an example of norm 0 is never drawn, and has
             an infinite weight.
 
@@ -42,8 +45,8 @@ def importance_sampling(norms: Array, *, smoothing: float = 0.1) -> Importance:
 
     Raises:
         ValueError: If the smoothing is out of range, the norms are not (B,), or, where
-            their values can be seen, one is negative, infinite or NaN. Under `jax.jit`,
-            one that is infinite or NaN makes all probabilities NaN.
+            their values are known, a norm is negative, infinite or NaN. Under `jax.jit`,
+            an infinite or NaN norm makes all probabilities NaN.
 
     Example:
         >>> norms = jax.numpy.array([1.0, 3.0])
@@ -68,9 +71,10 @@ def importance_sampling(norms: Array, *, smoothing: float = 0.1) -> Importance:
                 f"and {int(wrong.sum())} such in all; leave these examples out"
             )
     uniform = jnp.asarray(1 / max(norms.size, 1), norms.dtype)
-    # The largest is 1, so that a sum stays in the range of the dtype.
+    # Relative to the largest norm, so that the sum stays in the range of the dtype.
     largest = jnp.max(norms, initial=0)
-    # Compilers multiply by the reciprocal, which is 0 for the largest of numbers.
+    # Compilers divide by multiplying with the reciprocal, and the reciprocal of a number
+    # above 2¹²⁶ is flushed to 0 in float32. An eighth of the largest number is below that.
     shrink = jnp.where(largest > 1, 0.125, 1).astype(norms.dtype)
     relative = (shrink * norms) / jnp.where(largest > 0, shrink * largest, 1)
     total = jnp.sum(relative)

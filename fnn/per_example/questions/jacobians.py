@@ -1,4 +1,8 @@
-"""Products with per-example gradients: derivatives, tangent kernel, empirical Fisher."""
+"""Products with the matrix J whose rows are the per-example gradients gᵢ.
+
+J v are directional derivatives, J Jᵀ is the tangent kernel, and 1/B Jᵀ J v the product with
+the empirical Fisher matrix. J has a column for each parameter; it is never formed.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +20,8 @@ def directional_derivatives(
 ) -> tuple[Array, Array]:
     """Compute ⟨gᵢ, v⟩ for all examples by one forward pass of derivatives.
 
-    It needs no backward pass, and no memory for one. `FactoredGradients.inner_products`
-    answers the same from gradients that are there.
+    It needs neither a backward pass nor the memory for one. If the gradients are already
+    computed, `FactoredGradients.inner_products` answers the same.
 
     Args:
         loss: `loss(params, *example) -> scalar`.
@@ -52,7 +56,7 @@ def neural_tangent_kernel(
     Source: Jacot, Gabriel and Hongler 2018, "Neural tangent kernel".
 
     Args:
-        function: `function(params, x)` of one example; returns a vector, (K,).
+        function: `function(params, x)` of one example; it returns a vector, (K,).
         params: The parameters.
         x: B examples.
         other: B' examples; by default x.
@@ -95,9 +99,9 @@ def neural_tangent_kernel(
 def fisher_vector_product(g: FactoredGradients, v: PyTree) -> PyTree:
     """Compute F v = 1/B Σᵢ gᵢ ⟨gᵢ, v⟩, F being the empirical Fisher matrix 1/B Σᵢ gᵢ gᵢᵀ.
 
-    F, which has a row for each parameter, is not formed. Its diagonal is
-    `FactoredGradients.second_moment`. It is the Fisher matrix only if the labels were
-    drawn from the model's own predictions; with those of the data it is its namesake.
+    F has a row for each parameter, and is not formed. Its diagonal is
+    `FactoredGradients.second_moment`. F is the Fisher matrix only if the labels are drawn
+    from the model's own predictions; with the labels of the data, it shares the name alone.
 
     Source: Kunstner, Balles and Hennig 2019, "Limitations of the empirical Fisher
     approximation for natural gradient descent".
@@ -107,7 +111,7 @@ def fisher_vector_product(g: FactoredGradients, v: PyTree) -> PyTree:
         v: A tree like the parameters.
 
     Returns:
-        F v, a tree like the parameters. Of no example, it is NaN.
+        F v, a tree like the parameters; NaN for an empty batch.
 
     Raises:
         ValueError: If v is not like the parameters.

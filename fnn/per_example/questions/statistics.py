@@ -1,4 +1,4 @@
-"""Noise and norms of the gradients of a batch: noise scale, norms of groups."""
+"""Statistics of the gradients of a batch: the noise scale, and norms of groups."""
 
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from fnn.types import Array
 class NoiseScale(NamedTuple):
     """Unbiased estimates of the noise, tr Σ, and of the signal, |G|², of a gradient.
 
-    Their ratio is biased: average them over steps, each by itself, and then divide. As a
-    tree of arrays, it is averaged by `fnn.optimizers.ExponentialMovingAverage`.
+    Their ratio is biased: average each over steps by itself, and then divide. A
+    `NoiseScale` is a tree of arrays, so `fnn.optimizers.ExponentialMovingAverage` averages
+    it.
     """
 
     noise: Array
@@ -23,7 +24,7 @@ class NoiseScale(NamedTuple):
 
     @property
     def batch_size(self) -> Array:
-        """Return noise / signal, about the batch beyond which examples help less."""
+        """Return noise / signal, about the batch size above which examples help less."""
         return self.noise / self.signal
 
 
@@ -35,8 +36,7 @@ def gradient_noise_scale(g: FactoredGradients, *, per_leaf: bool = False) -> Any
 
         tr Σ ≈ (mean |gᵢ|² - |ḡ|²) / (1 - 1/B),    |G|² ≈ (B |ḡ|² - mean |gᵢ|²) / (B - 1)
 
-    of which the second may be negative. For B = 1 both are NaN: one gradient has no
-    spread.
+    The second may be negative. For B = 1 both are NaN: one gradient has no spread.
 
     Source: McCandlish et al. 2018, "An empirical model of large-batch training".
 
@@ -54,7 +54,7 @@ def gradient_noise_scale(g: FactoredGradients, *, per_leaf: bool = False) -> Any
         >>> scale.noise, scale.signal
         (Array(2., dtype=float32), Array(15., dtype=float32))
 
-        Averaged over steps, of which there are two here:
+        Averaged over two steps:
 
         >>> average = fnn.optimizers.ExponentialMovingAverage(0.95)
         >>> state = average.init(scale)
@@ -79,12 +79,15 @@ def _noise_scale(norms: Array, mean: Array) -> NoiseScale:
 
 
 class GroupNorms(NamedTuple):
-    """What `group_norms` returns for K groups, each (K,).
+    """The norms of K groups.
 
-    `counts` are the numbers of examples; `mean_norms` the means of ‖gᵢ‖ over each group,
-    NaN of an empty one; `norms_of_sums` are ‖Σᵢ gᵢ‖ over each. If all the gradients of a
-    group point the same way, the last is the product of the others; if they cancel, it
-    is 0.
+    If all gradients of a group point the same way, the norm of their sum is their count
+    times their mean norm; if they cancel, it is 0.
+
+    Attributes:
+        counts: The number of examples in each group, (K,).
+        mean_norms: The mean of ‖gᵢ‖ over each group, (K,); NaN for an empty group.
+        norms_of_sums: ‖Σᵢ gᵢ‖ over each group, (K,).
     """
 
     counts: Array
@@ -104,16 +107,16 @@ def group_norms(
     Args:
         g: The gradients.
         groups: (B,), integers from 0 to K - 1, for instance classes or users. An example
-            with another number is in no group.
+            with another number belongs to none.
         num_groups: K.
-        memory_budget: Bytes that the sums of some groups may take at once.
+        memory_budget: Bytes that the sums of a block of groups may take.
 
     Returns:
-        The norms. An example whose gradient is not finite makes all `norms_of_sums` so.
+        The norms. If the gradient of any example is not finite, no `norms_of_sums` is.
 
     Raises:
-        TypeError: If the groups are no integers.
-        ValueError: If they are not one for each example.
+        TypeError: If the groups are not integers.
+        ValueError: If the groups are not one for each example.
 
     Example:
         >>> x = jax.numpy.array([[3.0, 0.0], [0.0, 4.0], [6.0, 8.0]])
