@@ -138,11 +138,33 @@ def test_explanation_prints_as_a_table():
     params = {"kernel": W, "bias": jnp.zeros(2)}
     table = str(per_example.gradients(two)(params, X).explain())
     assert table.splitlines() == [
-        "parameter  shape  rule       why            FLOPs  bytes",
-        "---------  -----  ---------  -------------  -----  -----",
-        "bias       [2]    formed     formed by cos     16     32",
-        "kernel     [3,2]  |a|² |g|²                    40      0",
+        "parameter  shape  rule       why                         FLOPs  bytes",
+        "---------  -----  ---------  --------------------------  -----  -----",
+        "bias       [2]    formed     not a product: elementwise     16     32",
+        "kernel     [3,2]  |a|² |g|²                                 40      0",
     ]
+
+
+def test_explanation_says_why_a_gradient_is_formed():
+    def loss(params, x):
+        y = jax.nn.relu(x @ params["kernel"] + params["bias"][None])
+        z = jax.lax.cumsum(params["steps"]) @ jnp.mean(y, -1)
+
+        def step(state, row):
+            return jnp.sin(state * params["decay"] + row), None
+
+        return z + jnp.sum(jax.lax.scan(step, x[0], x)[0])
+
+    params = {"kernel": W, "bias": jnp.ones(2), "steps": jnp.ones(5)}
+    params["decay"] = jnp.ones(3)
+    x = jnp.ones((4, 5, 3))  # 5 positions
+    rows = jax.eval_shape(per_example.gradients(loss), params, x).explain().rows
+    assert {row.path: row.why for row in rows} == {
+        "bias": "not a product: a sum over positions",
+        "decay": "in a scan, not a product: elementwise",
+        "kernel": "a product not much larger than its factors",
+        "steps": "not a product: the result of cumsum",
+    }
 
 
 def test_explaining_computes_nothing():

@@ -160,7 +160,7 @@ def hoist(
     """
     loop = equation.loop or opened(graph, equation)
     if loop is None:
-        raise NotFactoredError("formed by scan, whose parameters this JAX names otherwise")
+        raise NotFactoredError("in a scan, which this version of JAX writes differently")
     place = loop.outputs.index(atom)
     summed, body = place < loop.carries, loop.body
     gradients = _addends(loop, place) if summed else [body.outputs[place]]
@@ -208,7 +208,7 @@ def _addends(loop: Loop, place: int) -> list[Atom]:
     """Return what each step adds to a carry; it must do nothing else with the carry."""
     body, carried = loop.body, loop.body.inputs[loop.consts + place]
     if body.uses(carried) != 1:
-        raise NotFactoredError("carried by a scan that reads it")
+        raise NotFactoredError("carried by a scan whose steps read it")
     addends, queue, seen = [], [body.outputs[place]], False
     while queue:
         atom = queue.pop()
@@ -220,7 +220,7 @@ def _addends(loop: Loop, place: int) -> list[Atom]:
         else:
             addends.append(atom)
     if not seen:
-        raise NotFactoredError("carried by a scan that does not add to it")
+        raise NotFactoredError("carried by a scan whose steps do not add to it")
     return addends
 
 
@@ -229,7 +229,8 @@ def _check(product: "TracedProduct", summed: bool) -> None:
     if product.kind == "dot_general":
         return
     if not summed:
-        raise NotFactoredError(f"a {product.kind} for each step")
+        what = "lookup" if product.kind == "lookup" else "convolution"
+        raise NotFactoredError(f"a {what} for each step")
     if product.params.get("feature_group_count", 1) != 1:
         raise NotFactoredError("a convolution with a grouped batch")
 

@@ -33,6 +33,14 @@ SUMS = ("add_any", "add", "sub")
 MINUS = Constant(np.float16(-1))  # of the narrowest dtype: it widens nothing
 RESHAPES = ("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "reduce_sum")
 
+# Primitives whose results `explain` calls elementwise, in place of their names.
+NAMES = (
+    "abs acos acosh add add_any asin asinh atan atan2 atanh cbrt clamp cos cosh digamma "
+    "div erf erf_inv erfc exp exp2 expm1 integer_pow lgamma log log1p logistic max min mul "
+    "pow rem rsqrt select_n sign sin sinh sqrt square sub tan tanh"
+)
+ELEMENTWISE = frozenset(NAMES.split())
+
 Scales: TypeAlias = tuple[tuple[Atom, bool], ...]
 """Scale factors, each with whether to divide by it."""
 
@@ -141,7 +149,7 @@ def extract(graph: Graph, atom: Atom, path: Path = Path()) -> list[TracedProduct
     if name in SUMS:
         left, right = inputs
         if graph.shape(left) != graph.shape(right):
-            raise NotFactoredError("formed by a broadcast sum")
+            raise NotFactoredError("not a product: a sum of unlike shapes")
         minus = path.scaled(MINUS) if name == "sub" else path
         return extract(graph, left, path) + extract(graph, right, minus)
     if name == "scan":
@@ -169,7 +177,16 @@ def _sources(graph: Graph, equation: Equation, path: Path) -> list[tuple[Atom, P
         return [(source, path)]
     if (view := _view(graph, equation)) is not None:
         return [(source, path.seen(view))]
-    raise NotFactoredError(f"formed by {name}")
+    raise NotFactoredError(_why_not(name))
+
+
+def _why_not(name: str) -> str:
+    """Return in words for users why the result of a primitive is not a product."""
+    if name in ELEMENTWISE:
+        return "not a product: elementwise"
+    if name == "reduce_sum":
+        return "not a product: a sum over positions"
+    return f"not a product: the result of {name}"
 
 
 def _view(graph: Graph, equation: Equation) -> View | None:
@@ -201,7 +218,7 @@ def _past_scalar(graph: Graph, equation: Equation, path: Path) -> tuple[Atom, Pa
             return source, path.scaled(scalar, equation.name == "div")
         if equation.name == "div":
             break
-    raise NotFactoredError(f"formed by {equation.name} with an array")
+    raise NotFactoredError(_why_not(equation.name))
 
 
 def _scalar(graph: Graph, atom: Atom) -> Atom | None:
@@ -235,12 +252,12 @@ def _product(graph: Graph, equation: Equation, path: Path) -> TracedProduct | No
         fixed = (x for x in inputs if x not in graph.varying)
         if any(math.prod(graph.shape(x)) >= size for x in fixed):
             # As an operand, it would be copied for each example.
-            raise NotFactoredError("a product with what is the same for every example")
+            raise NotFactoredError("a product with an array that all examples share")
         return TracedProduct(name, inputs, params, path.views)
     shape = graph.shape(equation.outputs[0])
     if name == "scatter-add" and graph.is_zero(inputs[0]):
         if not scatters.adds_whole_rows(shape, graph.shape(inputs[2]), params):
-            raise NotFactoredError("formed by a scatter-add of less than whole rows")
+            raise NotFactoredError("a lookup of less than whole rows")
         table = tuple(params["dimension_numbers"].inserted_window_dims)
         read = functools.partial(scatters.ids_and_rows, shape=shape, params=params)
         window = params["dimension_numbers"].update_window_dims
@@ -252,7 +269,7 @@ def _product(graph: Graph, equation: Equation, path: Path) -> TracedProduct | No
         part = graph.shape(inputs[1])
         axes = tuple(k for k in range(len(shape)) if part[k] != shape[k])
         if not axes or any(part[k] != 1 for k in axes):
-            raise NotFactoredError("formed by dynamic_update_slice of less than whole rows")
+            raise NotFactoredError("a slice of less than whole rows")
         put = functools.partial(scatters.id_and_row, shape=shape, axes=axes)
         operands = graph.apply(put, *inputs[1:])
         about = {"shape": shape, "table": axes}
