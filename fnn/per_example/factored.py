@@ -48,8 +48,8 @@ def gradients(
         loss: `loss(params, *example) -> scalar`, or `(scalar, aux)`, of one example. Any
             function that JAX can differentiate; it must not couple the examples.
         has_aux: Whether the loss returns a pair.
-        memory_budget: Bytes that one parameter may take for what is computed beside the
-            factors. Larger work is done for a block of examples at a time.
+        memory_budget: Bytes that one parameter may take for temporaries beside the factors.
+            Larger work is done for a block of examples at a time.
 
     Returns:
         A function `(params, *batch) -> FactoredGradients`, each array of the batch having
@@ -79,6 +79,7 @@ def gradients(
         params = _varying(params, batch)
         one = functools.partial(_one_example, loss, has_aux)
         axes = (None, *[0] * len(batch))
+        # The loss is traced once, for one example; `vmap` then batches what is evaluated.
         losses, aux, kept = jax.vmap(one, in_axes=axes)(params, *batch)
         flat, structure = jax.tree.flatten(params)
         count = losses.shape[0]
@@ -156,13 +157,13 @@ def _trace(
 class FactoredGradients:
     """The gradients g₁ ... g_B of a loss for the examples of a batch; see `gradients`.
 
-    They are computed once and asked many questions; inside `jax.jit`, what is not asked
-    is not computed. It is a pytree: it crosses `jit`, `vmap` and `scan`. Statistics are
-    computed in float32 where the parameters are narrower.
+    They are computed once for many questions; inside `jax.jit`, only what is asked is
+    computed. `FactoredGradients` is a pytree: it crosses `jit`, `vmap` and `scan`.
+    Statistics are computed in float32 if the parameters are narrower.
 
     Attributes:
         losses: The losses of the examples, (B,).
-        aux: What else the loss returned, each leaf with a leading axis of examples.
+        aux: The auxiliary outputs of the loss, each leaf with a leading axis of examples.
 
     Example:
         >>> loss = lambda w, x, y: 0.5 * (w @ x - y) ** 2  # gᵢ = (w·xᵢ - yᵢ) xᵢ
@@ -224,7 +225,7 @@ class FactoredGradients:
         If the gradient of an example is not finite, neither is the sum, even with weight 0.
 
         Args:
-            weights: (B,); or a tree like the parameters of such, one for each.
+            weights: (B,); or a tree like the parameters, with weights (B,) for each.
 
         Raises:
             ValueError: If the weights are not one for each example.

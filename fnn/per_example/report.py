@@ -38,9 +38,9 @@ class LeafExplanation(NamedTuple):
 class Explanation(NamedTuple):
     """A row for each parameter; prints as a table.
 
-    FLOPs are for the squared norms of the batch, beyond what the gradient of the mean
-    loss costs; bytes are the temporary memory of a block of examples, or the gradients of
-    the whole batch where they are formed.
+    FLOPs are for the squared norms of the batch, beyond the cost of the gradient of the
+    mean loss. Bytes are the temporary memory of a block of examples; or, if the gradients
+    are formed, those of the whole batch.
     """
 
     rows: tuple[LeafExplanation, ...]

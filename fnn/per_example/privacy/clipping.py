@@ -204,12 +204,13 @@ class ClippedGradient(Value):
 
         dtypes = jax.tree.map(jnp.result_type, params)
         start = jax.tree.map(lambda p, d: jnp.zeros(jnp.shape(p), wide(d)), params, dtypes)
+        # (B, ...) -> (B / size, size, ...) for the scan; its stacks go the way back.
         total, each = lax.scan(step, start, jax.tree.map(cut, (batch, mask)))
         total = jax.tree.map(lambda t, dtype: t.astype(dtype), total, dtypes)
         return total, *jax.tree.map(lambda x: x.reshape(count, *x.shape[2:]), each)
 
     def _groups(self, params: PyTree) -> tuple[list[int], tuple[float, ...]]:
-        """Return the group of each leaf, and the bound of each group."""
+        """Return the group of each leaf, in the tree's order, and each group's bound."""
         leaves = len(jax.tree.leaves(params))
         if self.clipping == "flat":
             groups, number = [0] * leaves, 1

@@ -162,9 +162,9 @@ class Graph:
         return self.is_zero(equation.inputs[0])
 
     def evaluate(self, atoms: Sequence[Atom], inputs: Sequence[Any]) -> list[Any]:
-        """Return the values of atoms: run what they depend on, and what has effects."""
+        """Return the values of atoms: run the equations they need, and all with effects."""
         needed = {atom for atom in atoms if isinstance(atom, int)}
-        wanted = []
+        wanted = []  # from the last to the first
         for equation in reversed(self.equations):
             if equation.effects or needed.intersection(equation.outputs):
                 wanted.append(equation)

@@ -146,6 +146,8 @@ def extract(graph: Graph, atom: Atom, path: Path = Path()) -> list[TracedProduct
     if equation is None:
         raise NotFactoredError("the same for every example")
     name, inputs = equation.name, equation.inputs
+    # A sum: the products of both sides; a scan: products of all its steps; a product: the
+    # end of the walk; anything else must rearrange or scale one array, which is walked to.
     if name in SUMS:
         left, right = inputs
         if graph.shape(left) != graph.shape(right):
@@ -198,7 +200,8 @@ def _view(graph: Graph, equation: Equation) -> View | None:
     if name == "rev":
         return Reverse(tuple(params["dimensions"]))
     if name in RESHAPES and math.prod(shape) == math.prod(out):
-        # In old versions, `reshape` could also permute.
+        # A broadcast or a sum that keeps the number of elements only adds or drops axes of
+        # length 1. In old versions, `reshape` could also permute.
         in_order = name != "reshape" or params.get("dimensions") is None
         return Reshape(shape, out) if in_order else None
     if name == "pad" and graph.is_zero(equation.inputs[1]):
