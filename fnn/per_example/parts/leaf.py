@@ -84,7 +84,10 @@ class Leaf:
         if not self.parts:
             nothing = jnp.zeros(self.count, self.wide)
             return SquaredNorm(nothing, nothing + 1)
-        one = functools.partial(_squared_norm, shape=self.shape, dtype=self.wide)
+
+        def one(parts: Parts) -> SquaredNorm:
+            return _squared_norm(parts, self.shape, self.wide)
+
         squared: SquaredNorm = self._over(one, self._block(self.cost().memory))
         return squared
 
@@ -115,7 +118,10 @@ class Leaf:
         first, *others = self.parts
         if isinstance(first, ProductSum) and not others and first.rule == "rank one":
             return first.batch_sum_of_squares().astype(self.wide)
-        one = functools.partial(_squares, dtype=self.wide)
+
+        def one(parts: Parts) -> Array:
+            return _squares(parts, self.wide)
+
         block, devices = self._block(self._forming_bytes()), spread(self.count)
         return blocks.total(one, self.parts, self.count, block, devices)
 
