@@ -14,7 +14,7 @@ import numpy as np
 
 import fnn
 from fnn.checkpoint import Checkpointer
-from fnn.training import pieces, resumption
+from fnn.training.running import resumption, runner
 
 
 def train(
@@ -52,8 +52,8 @@ def train(
 
 
 if __name__ == "__main__":
-    pieces.SECONDS_PER_PIECE = 0.01
-    pieces.FIRST_PIECE = 2
+    runner.SECONDS_PER_PIECE = 0.01
+    runner.FIRST_PIECE = 2
     resumption.SECONDS_BETWEEN_SAVES = 0.0
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     folder, every, path, *last_epoch = sys.argv[1:]

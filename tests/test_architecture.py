@@ -158,7 +158,7 @@ TAKEN = "base", "running", "combinators", "agreement"
 def test_training_takes_values_and_functions(package):
     """It imports no concrete layer, loss or optimizer."""
     concrete = {"losses", "metrics", "activations", "initializers", "data.datasets"}
-    for path in (PACKAGE / package).glob("*.py"):
+    for path in (PACKAGE / package).rglob("*.py"):
         for imported, _ in imports_of(path):
             target = imported.removeprefix("fnn.")
             assert target not in concrete

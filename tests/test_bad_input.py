@@ -8,7 +8,7 @@ from contracts import notes
 
 import fnn
 from fnn import losses, metrics, optimizers
-from fnn.training.inputs import finite_examples
+from fnn.training.placing import finite_examples
 
 MLP = fnn.Sequential(fnn.Flatten(), fnn.Dense(16), jax.nn.relu, fnn.Dense(10))
 

@@ -19,7 +19,8 @@ import fnn
 from fnn import losses, optimizers
 from fnn.checkpoint import Checkpointer
 from fnn.data import Streamed
-from fnn.training import pieces, resumption, validation
+from fnn.training import validation
+from fnn.training.running import resumption, runner
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 4)).astype("float32")
@@ -309,8 +310,8 @@ def test_training_goes_on_from_sums_without_their_errors(tmp_path, monkeypatch, 
 
     It stops before an epoch, where the sums are 0, and amid one.
     """
-    monkeypatch.setattr(pieces, "FIRST_PIECE", 1)
-    monkeypatch.setattr(pieces, "SECONDS_PER_PIECE", 0.0)
+    monkeypatch.setattr(runner, "FIRST_PIECE", 1)
+    monkeypatch.setattr(runner, "SECONDS_PER_PIECE", 0.0)
     x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
 
     def fit(folder=None, stop=None):

@@ -18,7 +18,7 @@ from fnn import losses, metrics, optimizers
 from fnn.data import Streamed, prefetched, streaming
 from fnn.data.streaming import Memory
 from fnn.training import validation
-from fnn.training.inputs import put_copy
+from fnn.training.placing import put_copy
 
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
 RNG = np.random.default_rng(0)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import fnn
 from fnn import losses, metrics, optimizers
 from fnn.training import loop as loops
-from fnn.training import pieces, progress
+from fnn.training import progress
+from fnn.training.running import runner
 
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
 
@@ -244,7 +245,7 @@ def nan_from(count, bad_step):
 @pytest.mark.parametrize("bad_step", [0, 1, 3, 4, 6])
 def test_non_finite_loss_stops_and_keeps_the_last_good_parameters(bad_step, monkeypatch):
     """The loss is NaN once the parameter has been changed so often; 4 steps an epoch."""
-    monkeypatch.setattr(pieces, "FIRST_PIECE", 3)
+    monkeypatch.setattr(runner, "FIRST_PIECE", 3)
     arguments = {"optimizer": optimizers.SGD(1.0), "epochs": 5}
     arguments["data"] = data()[0], np.full(50, bad_step, "float32")
     with pytest.warns(

@@ -12,8 +12,8 @@ from fnn.diagnostics.verdicts import Fault, judge, update_ratio
 from fnn.layers.base import Layer, show_layer
 from fnn.optimizers.base import check_optimizer
 from fnn.per_example.report import table
-from fnn.training.inputs import on_device
 from fnn.training.objective import Metric, check_model
+from fnn.training.placing import on_device
 from fnn.types import GradientTransformation, Key, NDArray, Params, PyTree, State
 
 HEADER = (

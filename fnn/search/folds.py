@@ -15,7 +15,7 @@ from fnn.search.results import Results
 from fnn.search.running import opened
 from fnn.search.setups import Setup
 from fnn.search.spaces import Choice, Setting
-from fnn.training.inputs import on_device
+from fnn.training.placing import on_device
 from fnn.types import Key
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from fnn import checks
 from fnn.search.setups import Setup, applied
 from fnn.search.spaces import Setting, Space
-from fnn.training.inputs import on_device
-from fnn.training.pure import train
+from fnn.training.placing import on_device
+from fnn.training.pure_training import train
 from fnn.training.step import TrainState
 from fnn.types import Array, Key, PyTree
 from fnn.values import show

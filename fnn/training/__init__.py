@@ -16,8 +16,8 @@ from fnn.training.memory import MemoryReport as MemoryReport
 from fnn.training.memory import memory_report as memory_report
 from fnn.training.objective import Supervised as Supervised
 from fnn.training.objective import supervised as supervised
-from fnn.training.pure import Trained as Trained
-from fnn.training.pure import train as train
+from fnn.training.pure_training import Trained as Trained
+from fnn.training.pure_training import train as train
 from fnn.training.step import Step as Step
 from fnn.training.step import TrainState as TrainState
 from fnn.training.step import make_step as make_step

@@ -14,10 +14,10 @@ from fnn.sharding.processes import agreed
 from fnn.training.early_stopping import EarlyStopping, StoppingState
 from fnn.training.history import Callback, EpochEnd, Figures
 from fnn.training.loop import Carry, restart
-from fnn.training.nonfinite import Trouble, find_trouble
-from fnn.training.pieces import Piece, Runner
 from fnn.training.progress import Display
-from fnn.training.sources import Source
+from fnn.training.running.nonfinite import Trouble, find_trouble
+from fnn.training.running.runner import Piece, Runner
+from fnn.training.running.sources import Source
 from fnn.training.step import TrainState
 from fnn.types import Array, GradientTransformation
 

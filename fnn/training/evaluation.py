@@ -17,8 +17,8 @@ from fnn.layers.running import applied, located
 from fnn.metrics.streaming import WeightedMean, nothing
 from fnn.platforms import compiled
 from fnn.sharding import Layout
-from fnn.training.inputs import check_functions, check_targets
 from fnn.training.objective import Metric, check_model
+from fnn.training.placing import check_functions, check_targets
 from fnn.training.validation import HeldOut, held_out
 from fnn.types import Array, Batch, NDArray, Params, PyTree, State
 

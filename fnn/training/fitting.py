@@ -29,19 +29,19 @@ from fnn.training.evaluation import (
     means_on_device,
 )
 from fnn.training.history import Callback, History, columns
-from fnn.training.inputs import check_callable
 from fnn.training.loop import choose_loop, start
-from fnn.training.nonfinite import Trouble
 from fnn.training.objective import (
     Augmentation,
     Metric,
     PerExampleGradient,
     supervised,
 )
-from fnn.training.pieces import Runner
+from fnn.training.placing import check_callable
 from fnn.training.progress import make_display
-from fnn.training.resumption import resumable, save_good
-from fnn.training.sources import Source, source_of
+from fnn.training.running.nonfinite import Trouble
+from fnn.training.running.resumption import resumable, save_good
+from fnn.training.running.runner import Runner
+from fnn.training.running.sources import Source, source_of
 from fnn.training.step import Step, TrainState, make_step
 from fnn.training.validation import held_out
 from fnn.types import Array, GradientTransformation, Key, Params, State

@@ -12,7 +12,7 @@ from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
 from fnn.metrics.streaming import mean_dtype
 from fnn.training.accumulation import count
-from fnn.training.inputs import check_callable, check_functions
+from fnn.training.placing import check_callable, check_functions
 from fnn.types import Array, Key, Params, PyTree, State, as_dtype
 from fnn.values import Value, show
 

@@ -10,7 +10,7 @@ import numpy as np
 from fnn import checks
 from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.sharding import Layout
-from fnn.training.inputs import as_batch, first_batch, on_device, replicated
+from fnn.training.placing import as_batch, first_batch, on_device, replicated
 from fnn.types import Batch, NDArray, PyTree
 
 BYTES_PER_CHUNK = 2**24

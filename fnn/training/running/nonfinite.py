@@ -11,7 +11,7 @@ from fnn.layers.running import observing
 from fnn.training.evaluation import check_metrics
 from fnn.training.loop import examples_of
 from fnn.training.objective import Supervised
-from fnn.training.pieces import Piece
+from fnn.training.running.runner import Piece
 from fnn.training.step import Step, TrainState
 from fnn.types import Array, Batch, Params, PyTree
 

@@ -16,9 +16,9 @@ from fnn import checks
 from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.layers.base import spec
 from fnn.sharding import Layout
-from fnn.training.inputs import as_batch, first_batch, on_device
 from fnn.training.loop import Carry, Dataset, shuffled_order, take_batch
-from fnn.training.pieces import Piece, Runner, Stretch
+from fnn.training.placing import as_batch, first_batch, on_device
+from fnn.training.running.runner import Piece, Runner, Stretch
 from fnn.training.validation import examples_per_chunk, sample_rows
 from fnn.types import Array, Batch, NDArray, PyTree
 

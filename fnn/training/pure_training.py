@@ -17,10 +17,10 @@ from fnn.training.evaluation import (
     example_spec,
     means_of_arrays,
 )
-from fnn.training.inputs import on_device
 from fnn.training.loop import shuffled_order, start, take_steps
 from fnn.training.objective import PerExampleGradient, Supervised
-from fnn.training.sources import Arrays
+from fnn.training.placing import on_device
+from fnn.training.running.sources import Arrays
 from fnn.training.step import TrainState, make_step
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import show
