@@ -19,7 +19,7 @@ import fnn
 from fnn import losses, optimizers
 from fnn.checkpoint import Checkpointer
 from fnn.data import Streamed
-from fnn.training import validation
+from fnn.training import placing
 from fnn.training.running import resumption, runner
 
 RNG = np.random.default_rng(0)
@@ -251,7 +251,7 @@ def test_what_is_not_finite_is_named_and_the_last_good_is_saved(
     tmp_path, monkeypatch, form
 ):
     """Each step adds 1 to the count, so that step 5 is the first to give NaN."""
-    monkeypatch.setattr(validation, "BYTES_PER_CHUNK", 200)  # a chunk is a batch
+    monkeypatch.setattr(placing, "BYTES_PER_CHUNK", 200)  # a chunk is a batch
     x, y = np.zeros((64, 2), "float32"), Y[:32].repeat(2)
     data = {"resident": (x, y), "streamed": Streamed(x, y), "batches": batches(x, y)}
 

@@ -17,7 +17,7 @@ import fnn
 from fnn import losses, metrics, optimizers
 from fnn.data import Streamed, prefetched, streaming
 from fnn.data.streaming import Memory
-from fnn.training import validation
+from fnn.training import evaluation, placing
 from fnn.training.placing import put_copy
 
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
@@ -56,7 +56,7 @@ def memory_mapped(folder):
 def test_streamed_arrays_train_to_the_same_bits(tmp_path, monkeypatch, batch_size):
     """Whatever the size of a chunk: here some hold one batch, some several."""
     resident = fit((X, Y), batch_size=batch_size, validation=(X, Y))
-    monkeypatch.setattr(validation, "BYTES_PER_CHUNK", 400)
+    monkeypatch.setattr(placing, "BYTES_PER_CHUNK", 400)
     data = memory_mapped(tmp_path)
     streamed = fit(data, batch_size=batch_size, validation=data)
     chex.assert_trees_all_equal(streamed.params, resident.params)
@@ -243,8 +243,8 @@ def test_evaluating_again_takes_no_more_memory(monkeypatch):
     asked = []
     fresh = streaming._fresh
     monkeypatch.setattr(streaming, "_fresh", lambda n: asked.append(n) or fresh(n))
-    monkeypatch.setattr(validation, "BYTES_PER_CHUNK", 400)
-    examples = validation.held_out(Streamed(X, Y), "validation")
+    monkeypatch.setattr(placing, "BYTES_PER_CHUNK", 400)
+    examples = evaluation.held_out(Streamed(X, Y), "validation")
     asked.clear()
     for _ in range(2):
         chunks = list(examples.chunks())

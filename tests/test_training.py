@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 import fnn
 from fnn import losses, metrics, optimizers
-from fnn.training import loop as loops
 from fnn.training import progress
-from fnn.training.running import runner
+from fnn.training.running import runner, sources
 
 MODEL = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dropout(0.2), fnn.Dense(3))
 
@@ -99,20 +98,20 @@ def test_loops_agree():
     step = fnn.make_step(
         fnn.supervised(MODEL, losses.softmax_cross_entropy), optimizers.Adam(0.01)
     )
-    order = loops.shuffled_order(jax.random.key(1), 0, 50, 16)
+    order = sources.shuffled_order(jax.random.key(1), 0, 50, 16)
     arrays = jax.tree.map(jnp.asarray, data())
-    dataset = loops.Dataset(arrays, order, 0, 50, 16, True)
+    dataset = sources.Dataset(arrays, order, 0, 50, 16, True)
     params, state = MODEL.init(jax.random.key(2), dataset.arrays[0][0])
     train_state = fnn.TrainState.create(
         params, state, step.optimizer, key=jax.random.key(3)
     )
-    carry = loops.start(train_state, {"loss": jnp.zeros(())})
+    carry = runner.start(train_state, {"loss": jnp.zeros(())})
     ends = [
         loop(step, carry, dataset, 0, 4)
-        for loop in (loops.compiled_loop, loops.whole_loop, loops.host_loop)
+        for loop in (runner.any_count_loop, runner.fixed_count_loop, runner.host_loop)
     ]
-    half = loops.compiled_loop(step, carry, dataset, 0, 2)
-    ends.append(loops.compiled_loop(step, half, dataset, 2, 2))
+    half = runner.any_count_loop(step, carry, dataset, 0, 2)
+    ends.append(runner.any_count_loop(step, half, dataset, 2, 2))
     for end in ends[1:]:
         chex.assert_trees_all_close(
             end.train_state.params, ends[0].train_state.params, rtol=1e-5, atol=1e-7
@@ -137,15 +136,17 @@ class Conv1(fnn.Layer):
 def test_a_convolution_is_called_from_the_host_on_the_cpu():
     def chosen(model, x):
         params, state = model.init(jax.random.key(0), x)
-        return loops.choose_loop(
+        return runner.choose_loop(
             jax.make_jaxpr(jax.jit(model.apply))(params, state, x).jaxpr
         )
 
-    expected = loops.host_loop if jax.default_backend() == "cpu" else loops.whole_loop
+    expected = (
+        runner.host_loop if jax.default_backend() == "cpu" else runner.fixed_count_loop
+    )
     assert chosen(Conv1(), jnp.ones((4, 1))) is expected
     scanned = fnn.Sequential(Conv1(), functools.partial(jnp.sum, axis=0))
     assert chosen(scanned, jnp.ones((4, 1))) is expected
-    assert chosen(fnn.Dense(2), jnp.ones(4)) is not loops.host_loop
+    assert chosen(fnn.Dense(2), jnp.ones(4)) is not runner.host_loop
     x, y = data()
     result = fit(
         fnn.Sequential(Conv1(), fnn.Flatten(), fnn.Dense(3)), data=(x[..., None], y)

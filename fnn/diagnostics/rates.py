@@ -15,9 +15,10 @@ from fnn.layers.base import Layer
 from fnn.per_example.report import table
 from fnn.platforms import compiled
 from fnn.schedules.base import as_float, done, left, reached
-from fnn.training.loop import Dataset, choose_loop, host_loop, take_batch
 from fnn.training.objective import Metric, supervised
 from fnn.training.placing import on_device
+from fnn.training.running.runner import choose_loop, host_loop
+from fnn.training.running.sources import Dataset, take_batch
 from fnn.training.step import Step, TrainState, make_step
 from fnn.types import Array, GradientTransformation, Key, NDArray, Params, State
 from fnn.values import Value, paths_to, replace_at, show

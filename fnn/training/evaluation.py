@@ -1,15 +1,17 @@
-"""Metrics of a model over a data set, exact over batches of any size."""
+"""Metrics of a model over data that it is not trained on, exact for any batch size."""
 
 import contextlib
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
+from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.layers.agreement import check_agreement
 from fnn.layers.base import Layer, spec
 from fnn.layers.combinators import batched
@@ -17,12 +19,21 @@ from fnn.layers.running import applied, located
 from fnn.metrics.streaming import WeightedMean, nothing
 from fnn.platforms import compiled
 from fnn.sharding import Layout
-from fnn.training.objective import Metric, check_model
-from fnn.training.placing import check_functions, check_targets
-from fnn.training.validation import HeldOut, held_out
+from fnn.training.objective import Metric, check_functions, check_model
+from fnn.training.placing import (
+    as_batch,
+    examples_per_chunk,
+    first_batch,
+    on_device,
+    replicated,
+    sample_rows,
+)
+from fnn.training.step import TrainState
 from fnn.types import Array, Batch, NDArray, Params, PyTree, State
+from fnn.values import show
 
 EVALUATION_BATCH_SIZE = 256
+"""The smallest batch of a validation: small training batches would waste its time."""
 
 
 def evaluate(
@@ -42,13 +53,13 @@ def evaluate(
         params: Parameters of the model.
         state: State of the model; `{}` or `None` for one that holds none.
         data: Inputs and targets, (x, y), each with a leading axis over the examples; or
-            `fnn.data.Streamed(x, y)`, or an iterable of such pairs, which are read piece
-            by piece.
-        metrics: Functions of the output and the target of one example, by name; losses
-            are such functions too.
-        batch_size: How many examples are computed at once, which bounds the memory.
+            `fnn.data.Streamed(x, y)`, or an iterable of such pairs, which are read in
+            chunks.
+        metrics: Functions of the output and the target of one example, by name. A loss
+            is such a function too.
+        batch_size: The number of examples computed at once, which bounds the memory.
         mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; the
-            parameters lie as they are.
+            parameters stay where they are.
 
     Returns:
         A number for each metric.
@@ -75,7 +86,7 @@ def evaluate(
     check_agreement(model, params, state, example_spec(examples.sample[0]))
     sample, rows = examples.sample, examples.rows
     check_metrics(model, params, state, sample, metrics, "data", rows)
-    means = means_on_device(model, params, state, examples, metrics, batch_size, layout)
+    means = means_by_chunks(model, params, state, examples, metrics, batch_size, layout)
     found = {name: float(mean) for name, mean in means.items()}
     if any(map(math.isnan, found.values())):
         with contextlib.closing(examples.chunks()) as chunks:
@@ -85,37 +96,104 @@ def evaluate(
     return found
 
 
-def check_metrics(
-    model: Layer,
+class HeldOut(NamedTuple):
+    """Examples to evaluate on.
+
+    Attributes:
+        sample: Some of them, (x, y), or all, to check the model and the metrics with.
+        chunks: Returns a generator that yields all of them, chunk by chunk.
+        rows: The numbers of the examples in the sample, if they are not the first.
+    """
+
+    sample: tuple[PyTree, PyTree]
+    chunks: Callable[[], Generator[Batch]]
+    rows: NDArray | None = None
+
+
+def held_out(data: Any, name: str, layout: Layout | None = None) -> HeldOut:
+    """Return the examples in data of any form that `evaluate` takes.
+
+    Raises:
+        TypeError: If it is neither a pair, nor a `Streamed`, nor an iterable of batches.
+        ValueError: If it is empty, differs in length, is not finite, or can be read once.
+    """
+    if isinstance(data, Streamed):
+        memory = Memory()  # shared by all passes
+        rows = sample_rows(data)
+        sample = take(data, rows, Memory())
+        return HeldOut(sample, lambda: _read(data, memory, layout), rows)
+    pair = isinstance(data, tuple | list | dict | str) or hasattr(data, "shape")
+    if pair or not hasattr(data, "__iter__"):
+        return resident(on_device(data, name, layout))
+    batches = iter(data)
+    if batches is data:
+        raise ValueError(
+            f"{name} is an iterator, {checks.describe(data)}, which can be read once; "
+            f"give an iterable"
+        )
+    first = next(batches, None)
+    if first is None:
+        raise ValueError(f"{name} gives no batch: {checks.describe(data)}")
+    x, y, *_ = first_batch(first)
+    return HeldOut((x, y), lambda: _load(data, layout))
+
+
+def resident(arrays: tuple[PyTree, PyTree]) -> HeldOut:
+    """Return examples that are all on the device, in one chunk."""
+    return HeldOut(arrays, lambda: (chunk for chunk in [arrays]))
+
+
+def _read(data: Streamed, memory: Memory, layout: Layout | None) -> Generator[Batch]:
+    size = examples_per_chunk(data)
+    bounds = range(0, len(data), size)
+    rows = (np.arange(first, min(first + size, len(data))) for first in bounds)
+    chunks = (replicated(take(data, chosen, memory), layout) for chosen in rows)
+    with prefetched(chunks) as ready:
+        yield from ready
+
+
+def _load(data: Any, layout: Layout | None) -> Generator[Batch]:
+    chunks = (replicated(as_batch(batch), layout) for batch in data)
+    with prefetched(chunks) as ready:
+        yield from ready
+
+
+def make_validation(
+    objective: Any,
     params: Params,
     state: State,
-    arrays: tuple[PyTree, PyTree],
-    metrics: Mapping[str, Metric],
-    name: str,
-    rows: NDArray | None = None,
-) -> None:
-    """Raise what the model or a metric has to object to, before anything is computed."""
-    example = example_spec(arrays[0])
-    with located(None, model, example, params, state):
-        output, _ = jax.eval_shape(
-            functools.partial(_at_inference, model), params, state, example
-        )
-    check_targets(metrics, output, arrays[1], name, rows)
+    examples: HeldOut | None,
+    batch_size: int | None,
+    compute_means: Callable[..., dict[str, Array]],
+) -> Callable[[TrainState], dict[str, Array]]:
+    """Check held-out examples; return the function that evaluates on them.
+
+    Args:
+        objective: What `supervised` makes; without examples, any objective.
+        params: Any parameters of the model, to check the examples with.
+        state: Any state of the model, likewise.
+        examples: The examples, or None, for a function that evaluates nothing.
+        batch_size: That of training; evaluation takes at least `EVALUATION_BATCH_SIZE`.
+        compute_means: `means_by_chunks` or `means_in_one_loop`.
+
+    Returns:
+        A function from a train state to the means, `"val_"` before their names.
+    """
+    if examples is None:
+        return lambda _: {}
+    model, metrics = objective.model, objective.all_metrics
+    sample, rows = examples.sample, examples.rows
+    check_metrics(model, params, state, sample, metrics, "validation", rows)
+    size = max(batch_size or 0, EVALUATION_BATCH_SIZE)
+
+    def validate(now: TrainState) -> dict[str, Array]:
+        means = compute_means(model, now.params, now.state, examples, metrics, size)
+        return {f"val_{name}": mean for name, mean in means.items()}
+
+    return validate
 
 
-def _at_inference(
-    model: Layer, params: Params, state: State, x: PyTree
-) -> tuple[PyTree, State]:
-    """Return the output of a model for one example at inference, and its state."""
-    return applied(model, params, state, x, key=None, train=False)
-
-
-def example_spec(batch: PyTree) -> PyTree:
-    """Return the spec of one example of a batch."""
-    return jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:]), spec(batch))
-
-
-def means_on_device(
+def means_by_chunks(
     model: Layer,
     params: Params,
     state: State,
@@ -124,7 +202,7 @@ def means_on_device(
     batch_size: int,
     layout: Layout | None = None,
 ) -> dict[str, Array]:
-    """Return the mean of each metric without waiting for it."""
+    """Return the mean of each metric, without waiting for the device."""
     totals = {name: WeightedMean.init() for name in metrics}
     with contextlib.closing(examples.chunks()) as chunks:
         for chunk in chunks:
@@ -136,15 +214,16 @@ def means_on_device(
     return _results(totals)
 
 
-def means_of_arrays(
+def means_in_one_loop(
     model: Layer,
     params: Params,
     state: State,
-    arrays: tuple[PyTree, PyTree],
+    examples: HeldOut,
     metrics: Mapping[str, Metric],
     batch_size: int,
 ) -> dict[str, Array]:
-    """Return the mean of each metric in one loop, inside of which all may be traced."""
+    """Return the mean of each metric, in one loop, also where everything is traced."""
+    arrays = examples.sample
     length = checks.leading_length(arrays, "data")
     size = min(batch_size, length)
     add = functools.partial(
@@ -156,8 +235,8 @@ def means_of_arrays(
         for name, metric in metrics.items()
     }
     totals = {name: nothing((), dtype) for name, dtype in dtypes.items()}
-    steps = -(-length // size)
-    return _results(jax.lax.fori_loop(0, steps, lambda i, t: add(i * size, t), totals))
+    batches = -(-length // size)
+    return _results(jax.lax.fori_loop(0, batches, lambda i, t: add(i * size, t), totals))
 
 
 @jax.jit
@@ -181,9 +260,10 @@ def add_batch(
     first: Array,
     totals: dict[str, WeightedMean],
 ) -> dict[str, WeightedMean]:
-    """Add the metrics of the examples from `first` on to totals."""
+    """Add to totals the metrics of `size` examples of a chunk, from number `first` on."""
     length = jax.tree.leaves(chunk)[0].shape[0]
-    # The last batch reaches back, so that it has the size of the others.
+    # The last batch overlaps the one before it, to have the size of the others, so that
+    # one program serves all; the examples that were counted before get the weight 0.
     begin = jnp.minimum(first, length - size)
     new = begin + jnp.arange(size) >= first
     batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, begin, size), chunk)
@@ -199,3 +279,88 @@ def add_batch(
 
 
 _add_batch = compiled(add_batch, static_argnums=(0, 1, 2, 3))
+
+
+def check_metrics(
+    model: Layer,
+    params: Params,
+    state: State,
+    arrays: tuple[PyTree, PyTree],
+    metrics: Mapping[str, Metric],
+    name: str,
+    rows: NDArray | None = None,
+) -> None:
+    """Let the model and the metrics raise what is wrong with data, at no cost.
+
+    Data that is traced has no values to look at, and passes.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
+        return
+    example = example_spec(arrays[0])
+    with located(None, model, example, params, state):
+        output, _ = jax.eval_shape(
+            functools.partial(_at_inference, model), params, state, example
+        )
+    check_targets(metrics, output, arrays[1], name, rows)
+
+
+def check_targets(
+    functions: Mapping[str, Callable[..., Any]],
+    output: PyTree,
+    targets: PyTree,
+    name: str,
+    rows: NDArray | None = None,
+) -> None:
+    """Let every loss and metric see the targets with the smallest and largest values.
+
+    Inside `jit` a loss can't look at values. Here it gets real targets, beside the spec of
+    the model's output, so it raises an error for labels out of range, at no cost.
+
+    Args:
+        functions: The loss and the metrics, by name.
+        output: The spec of the model's output for one example.
+        targets: The targets of all examples.
+        name: A name for the data, for the error.
+        rows: The numbers of the examples, if they are not the first of the data.
+    """
+    extremes = set() if jax.tree.leaves(targets) else {0}
+    for leaf in jax.tree.leaves(targets):
+        flat = np.asarray(leaf).reshape(leaf.shape[0], -1)
+        if flat.size:
+            extremes |= {int(flat.min(1).argmin()), int(flat.max(1).argmax())}
+    for i in sorted(extremes):
+        target = jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], targets)
+        for label, function in functions.items():
+            try:
+                value = jax.eval_shape(lambda y, f=function, t=target: f(y, t), output)
+                _check_number(value, label)
+            except Exception as error:
+                error.add_note(
+                    f"in {label}, {show(function)}, given the model's output "
+                    f"{checks.describe(output)} and the target of example "
+                    f"{i if rows is None else rows[i]} of {name}"
+                )
+                raise
+
+
+def _check_number(value: Any, label: str) -> None:
+    """Raise unless a loss or a metric gives one number."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    real = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    if shape != () or not (real or label != "loss"):
+        raise ValueError(
+            f"{label} must give one number for one example, and a loss a floating-point "
+            f"one; it gives {checks.describe(value)}"
+        )
+
+
+def _at_inference(
+    model: Layer, params: Params, state: State, x: PyTree
+) -> tuple[PyTree, State]:
+    """Return the output of a model for one example at inference, and its state."""
+    return applied(model, params, state, x, key=None, train=False)
+
+
+def example_spec(batch: PyTree) -> PyTree:
+    """Return the spec of one example of a batch."""
+    return jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:]), spec(batch))

@@ -1,7 +1,9 @@
-"""`fit`: train a model, from the data to the best parameters."""
+"""`fit`: prepare, run the epochs, finish."""
 
 import contextlib
+import dataclasses
 import functools
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,38 +20,52 @@ from fnn.layers.base import Layer
 from fnn.layers.running import initial, located
 from fnn.platforms import compiled, options_for_one_run
 from fnn.sharding import Layout, Replicated, Strategy
-from fnn.sharding.processes import is_first
+from fnn.sharding.processes import agreed, is_first
 from fnn.training.accumulation import check_divisible
 from fnn.training.early_stopping import EarlyStopping, StoppingState
-from fnn.training.epochs import Position, Training
 from fnn.training.evaluation import (
-    EVALUATION_BATCH_SIZE,
     check_metrics,
     example_spec,
-    means_on_device,
+    held_out,
+    make_validation,
+    means_by_chunks,
 )
-from fnn.training.history import Callback, History, columns
-from fnn.training.loop import choose_loop, start
+from fnn.training.history import (
+    Callback,
+    EpochEnd,
+    Figures,
+    History,
+    columns,
+    optimizer_figures,
+)
 from fnn.training.objective import (
     Augmentation,
     Metric,
     PerExampleGradient,
+    Supervised,
+    check_callable,
     supervised,
 )
-from fnn.training.placing import check_callable
-from fnn.training.progress import make_display
-from fnn.training.running.nonfinite import Trouble
-from fnn.training.running.resumption import resumable, save_good
-from fnn.training.running.runner import Runner
+from fnn.training.progress import Display, make_display
+from fnn.training.running.nonfinite import Trouble, find_trouble
+from fnn.training.running.resumption import Position, Save, resumable, save_good
+from fnn.training.running.runner import (
+    Carry,
+    Piece,
+    Runner,
+    choose_loop,
+    means,
+    restart,
+    start,
+)
 from fnn.training.running.sources import Source, source_of
 from fnn.training.step import Step, TrainState, make_step
-from fnn.training.validation import held_out
-from fnn.types import Array, GradientTransformation, Key, Params, State
+from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import show
 
 
 class FitResult(NamedTuple):
-    """What `fit` returns: parameters, state, and the history of every epoch."""
+    """The result of `fit`: parameters, state, and the history of every epoch."""
 
     params: Params
     state: State
@@ -172,6 +188,7 @@ def fit(
         >>> bool(history["loss"][-1] < 0.01 * history["loss"][0])
         True
     """
+    # Prepare: what can be wrong is found here, before the first step.
     objective = supervised(
         model, loss, metrics=metrics, regularizer=regularizer, augment=augment
     )
@@ -180,37 +197,36 @@ def fit(
         objective, optimizer, gradient=gradient, accumulate=accumulate, layout=layout
     )
     checks.typed_key(key, "fit")
-    _check_extras(early_stopping, callbacks, checkpoint, params, state)
+    _check_extras(early_stopping, callbacks, checkpoint)
     epochs = checks.positive_integer("epochs", epochs)
-    source = source_of(data, batch_size, epochs, layout)
-    size = checks.leading_length(source.batch, "a batch")
-    check_divisible(size, accumulate)
-    if layout is not None:
-        layout.check_divides(size // accumulate, "the size of a microbatch")
-    measured = {"loss": loss, **(metrics or {})}
-
     init_key, order_key, step_key = jax.random.split(key, 3)
+    source = source_of(data, batch_size, epochs, order_key, layout)
+    _check_microbatches(checks.leading_length(source.batch, "a batch"), accumulate, layout)
     example = example_spec(source.sample[0])
-    if params is None:
-        leaves, structure = jax.tree.flatten(example)
-        with located(None, model, example, init=True):
-            params, state = _init(model, layout, structure, tuple(leaves), init_key)
-    else:
-        check_agreement(model, params, {} if state is None else state, example)
-    params, state = jax.tree.map(jnp.asarray, (params, state or {}))
-    check_metrics(model, params, state, source.sample, measured, "data", source.rows)
-    validate = _validation(model, params, state, validation, measured, batch_size, layout)
-    train_state = _create(optimizer, layout, params, state, step_key)
-    runner, reported = _prepare(step, train_state, source, order_key)
-    if early_stopping is not None:
-        later = [f"val_{name}" for name in measured if validation is not None]
-        checks.one_of("early_stopping.metric", early_stopping.metric, (*reported, *later))
-    stopping = early_stopping.init((params, state)) if early_stopping else None
-    position = Position(start(train_state, reported), stopping)
+    leaves, structure = jax.tree.flatten(example)
 
+    def init(model: Layer) -> tuple[Params, State]:
+        return _init(model, layout, structure, tuple(leaves), init_key)
+
+    params, state = starting_values(objective, params, state, example, init)
+    named = objective.all_metrics
+    check_metrics(model, params, state, source.sample, named, "data", source.rows)
+    examples = None if validation is None else held_out(validation, "validation", layout)
+    compute_means = functools.partial(means_by_chunks, layout=layout)
+    validate = make_validation(
+        objective, params, state, examples, batch_size, compute_means
+    )
+    train_state = _create(step, params, state, step_key)
+    runner, metric_specs = _make_runner(step, train_state, source.batch)
+    if early_stopping is not None:
+        validated = [f"val_{name}" for name in named if examples is not None]
+        known = (*metric_specs, *validated)
+        checks.one_of("early_stopping.metric", early_stopping.metric, known)
+    stopping = early_stopping.init((params, state)) if early_stopping else None
+    beginning = Position(start(train_state, metric_specs), stopping)
     if isinstance(checkpoint, str | Path):
         checkpoint = Checkpointer(checkpoint)
-    described = {
+    identity = {
         "model": model,
         "optimizer": optimizer,
         "objective": objective,
@@ -218,11 +234,13 @@ def fit(
         "early_stopping": early_stopping,
         "data": source,
     }
+
+    # Run.
     with (
-        make_display(progress and is_first(), epochs, source.steps) as display,
-        resumable(checkpoint, described, key, position) as (position, save),
+        make_display(progress and is_first(), epochs, source.batches) as display,
+        resumable(checkpoint, identity, key, beginning) as (position, save),
     ):
-        training = Training(
+        training = _Training(
             position=position,
             source=source,
             runner=runner,
@@ -234,16 +252,16 @@ def fit(
             save=save,
         )
         trouble = training.run()
+
+    # Finish.
     if trouble is not None:
         file = save_good(checkpoint, trouble.good) if checkpoint else ""
         _warn(trouble, training.position, early_stopping, file)
     return _result(training.position, trouble)
 
 
-def _check_extras(
-    early_stopping: Any, callbacks: Any, checkpoint: Any, params: Any, state: Any
-) -> None:
-    """Raise what is wrong with what training may be given beside the data."""
+def _check_extras(early_stopping: Any, callbacks: Any, checkpoint: Any) -> None:
+    """Raise an error if something that training is given beside the data is invalid."""
     if not isinstance(early_stopping, EarlyStopping | None):
         raise TypeError(
             f"early_stopping must be a fnn.EarlyStopping, such as "
@@ -261,8 +279,6 @@ def _check_extras(
             f"checkpoint must be a folder, or a fnn.checkpoint.Checkpointer of one; "
             f"got {checks.describe(checkpoint)}"
         )
-    if params is None and state:
-        raise ValueError("state goes together with params, which are not given")
 
 
 def _layout(mesh: jax.sharding.Mesh | None, sharding: Strategy | None) -> Layout | None:
@@ -275,28 +291,60 @@ def _layout(mesh: jax.sharding.Mesh | None, sharding: Strategy | None) -> Layout
     return None
 
 
+def _check_microbatches(size: int, accumulate: int, layout: Layout | None) -> None:
+    """Raise unless a batch can be split into microbatches, and these over devices."""
+    if accumulate > 1:
+        check_divisible(size, accumulate)
+    if layout is not None:
+        layout.check_divides(size // accumulate, "the size of a microbatch")
+
+
+def starting_values(
+    objective: Any,
+    params: Params | None,
+    state: State | None,
+    example: PyTree,
+    init: Callable[[Layer], tuple[Params, State]],
+) -> tuple[Params, State]:
+    """Return the parameters and the state that training starts from.
+
+    They are those that were given, if they fit the model, or else what `init` makes.
+
+    Args:
+        objective: What `supervised` makes; if there are parameters, any objective.
+        params: Parameters that were given, or None.
+        state: State that was given, or None.
+        example: The spec of one input.
+        init: Makes initial values of a model.
+    """
+    if params is None:
+        if state:
+            raise ValueError("state goes together with params, which are not given")
+        with located(None, objective.model, example, init=True):
+            params, state = init(objective.model)
+    elif isinstance(objective, Supervised):
+        check_agreement(objective.model, params, {} if state is None else state, example)
+    params, state = jax.tree.map(jnp.asarray, (params, state or {}))
+    return params, state
+
+
 @functools.partial(compiled, options=options_for_one_run, static_argnums=(0, 1, 2, 3))
 def _init(
     model: Layer, layout: Layout | None, structure: Any, leaves: tuple[Any, ...], key: Key
 ) -> tuple[Params, State]:
-    """Return initial parameters, each computed where it will lie, and state."""
+    """Return initial values, computed where they belong."""
     params, state = initial(model, key, jax.tree.unflatten(structure, leaves))
     if layout is not None:
         params, state = layout.constrain((params, state), params)
     return params, state
 
 
-def _create(
-    optimizer: GradientTransformation,
-    layout: Layout | None,
-    params: Params,
-    state: State,
-    key: Key,
-) -> TrainState:
-    """Return the state before the first step, each part of it where it will lie."""
+def _create(step: Step, params: Params, state: State, key: Key) -> TrainState:
+    """Return the state before the first step, each part of it where it belongs."""
+    layout = step.layout
     if layout is not None:
         params, state, key = layout.place((params, state, key), params)
-    return _created(optimizer, layout, params, state, key)
+    return _created(step.optimizer, layout, params, state, key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -311,40 +359,100 @@ def _created(
     return train_state if layout is None else layout.constrain(train_state, params)
 
 
-def _validation(
-    model: Layer,
-    params: Params,
-    state: State,
-    validation: Any,
-    metrics: Mapping[str, Metric],
-    batch_size: int | None,
-    layout: Layout | None,
-) -> Callable[[TrainState], dict[str, Array]]:
-    """Check the data for validation; return what evaluates on it."""
-    if validation is None:
-        return lambda _: {}
-    examples = held_out(validation, "validation", layout)
-    sample, rows = examples.sample, examples.rows
-    check_metrics(model, params, state, sample, metrics, "validation", rows)
-    size = max(batch_size or 0, EVALUATION_BATCH_SIZE)
-
-    def validate(train_state: TrainState) -> dict[str, Array]:
-        params, state = train_state.params, train_state.state
-        means = means_on_device(model, params, state, examples, metrics, size, layout)
-        return {f"val_{name}": mean for name, mean in means.items()}
-
-    return validate
-
-
-def _prepare(
-    step: Step, train_state: TrainState, source: Source, order_key: Key
+def _make_runner(
+    step: Step, train_state: TrainState, batch: PyTree
 ) -> tuple[Runner, dict[str, Any]]:
-    """Trace the step once; return what runs it, and the specs of what it reports."""
+    """Trace the step once; return its runner, and the specs of its metrics."""
     trace = jax.make_jaxpr(step, return_shape=True)
-    jaxpr, (_, reported) = trace(train_state, source.batch)
+    jaxpr, (_, metric_specs) = trace(train_state, batch)
     with step.layout.tracing() if step.layout else contextlib.nullcontext():
         loop = choose_loop(jaxpr.jaxpr)
-    return Runner(step, loop, order_key), reported
+    return Runner(step, loop), metric_specs
+
+
+@dataclasses.dataclass
+class _Training:
+    """Epochs from a position on; `run` changes `position` and nothing else."""
+
+    position: Position
+    source: Source
+    runner: Runner
+    epochs: int
+    validate: Callable[[TrainState], dict[str, Array]]
+    early_stopping: EarlyStopping | None
+    callbacks: Sequence[Callback]
+    display: Display
+    save: Save
+
+    def run(self) -> Trouble | None:
+        """Train to the end, or until something stops it; return what went wrong."""
+        previous = None  # the piece before, in which a step that went wrong may lie
+        try:
+            while self.position.epoch < self.epochs and not self.position.stop:
+                carry, _, epoch, first, seconds, *_ = self.position
+                began = time.perf_counter() - seconds
+                # Closed, so that the thread that reads ahead ends whatever happens.
+                with contextlib.closing(self.source.epoch(epoch, first)) as items:
+                    for piece in self.runner.run(items, carry):
+                        if not piece.good:
+                            return find_trouble(self.runner.step, previous, piece)
+                        previous = piece
+                        self._finish_piece(piece, time.perf_counter() - began)
+                self._finish_epoch(began)
+        except KeyboardInterrupt:
+            if jax.process_count() > 1:  # the other processes were not interrupted
+                raise
+            steps = int(self.position.carry.train_state.step)
+            self.display.say(f"interrupted: returning what was trained in {steps} steps")
+            self.save(self.position, now=True)
+        return None
+
+    def _finish_piece(self, piece: Piece, seconds: float) -> None:
+        """Move on, report, and save if it is time."""
+        self.position = self.position._replace(
+            carry=piece.after, batch=piece.end, seconds=seconds
+        )
+        figures = jax.device_get(_means(piece.after))
+        self.display.advance(self.position.epoch, piece.end, figures)
+        self.save(self.position)
+
+    def _finish_epoch(self, began: float) -> None:
+        """Evaluate, report, and go on to the next epoch."""
+        carry, stopping, epoch = self.position[:3]
+        row = self._row(carry) | {"seconds": time.perf_counter() - began}
+        train_state = carry.train_state
+        stop = False
+        if self.early_stopping is not None and stopping is not None:
+            value = row[self.early_stopping.metric]
+            stopping = self.early_stopping.update(stopping, value, train_state[:2])
+            stop = bool(stopping.stop)
+        end = EpochEnd(epoch, int(train_state.step), dict(row), *train_state[:2])
+        stops = [checks.is_true(callback(end)) for callback in self.callbacks]
+        # Assigned last: if this is interrupted, the end of the epoch is repeated.
+        self.position = Position(
+            restart(carry),
+            stopping,
+            epoch + 1,
+            rows=(*self.position.rows, row),
+            stop=stop or agreed(any(stops)),
+        )
+        self.display.epoch(epoch, row, float(carry.totals["loss"].weight[0]))
+        self.save(self.position)
+
+    def _row(self, carry: Carry) -> Figures:
+        """Return the figures of an epoch; the host waits here for the evaluation."""
+        figures = _means(carry) | self.validate(carry.train_state)
+        # `jit` has sorted the names; a reader looks at the losses first.
+        names = sorted(figures, key=lambda n: (n.startswith("val_"), "loss" not in n))
+        values = jax.device_get(figures)
+        row = {name: float(values[name]) for name in names}
+        optimizer = self.runner.step.optimizer
+        held = optimizer_figures(optimizer, carry.train_state.opt_state)
+        row |= {name: value.item() for name, value in held.items()}
+        return row
+
+
+_means = jax.jit(means)
 
 
 def _result(position: Position, trouble: Trouble | None) -> FitResult:
@@ -357,7 +465,7 @@ def _result(position: Position, trouble: Trouble | None) -> FitResult:
 
 
 def _best(position: Position) -> StoppingState | None:
-    """Return what was best by the metric of `early_stopping`, if an epoch was."""
+    """Return the best by the metric of `early_stopping`, if an epoch has ended."""
     stopping = position.stopping
     return stopping if stopping is not None and np.isfinite(stopping.best) else None
 
@@ -371,7 +479,7 @@ def _warn(
         returned = f"the best by {stopping.metric!r}, {float(best.best):.4g}"
         saved = f"; the last whose loss was finite are in {file}" if file else ""
     warnings.warn(
-        f"training stopped in step {trouble.step} of epoch {position.epoch} (both counted "
+        f"training stopped in step {trouble.batch} of epoch {position.epoch} (both counted "
         f"from 0): {trouble}; the parameters returned are {returned}{saved}; "
         f"try a lower learning rate, or fnn.optimizers.ClipByGlobalNorm",
         RuntimeWarning,

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fnn.optimizers.base import named_rates, skipped
 from fnn.sharding.processes import is_first
-from fnn.types import NDArray, Params, State
+from fnn.types import Array, GradientTransformation, NDArray, Params, State
 from fnn.values import Value
 
 History: TypeAlias = dict[str, NDArray]
@@ -108,6 +109,20 @@ def columns(rows: Sequence[Figures]) -> History:
     """
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: np.array([row.get(name, math.nan) for row in rows]) for name in names}
+
+
+def optimizer_figures(
+    optimizer: GradientTransformation, opt_state: Any
+) -> dict[str, Array]:
+    """Return what the state of an optimizer holds that a history shows.
+
+    That is `"learning_rate"`, or for an optimizer with several rates one for each, such
+    as `"learning_rate[head/*]"`, and `"skipped"` for a `DynamicLossScale`.
+    """
+    rates = named_rates(optimizer, opt_state)
+    held = {f"learning_rate{name}": rate for name, rate in rates.items()}
+    count = skipped(optimizer, opt_state)
+    return held if count is None else held | {"skipped": count}
 
 
 class LogToFile(Value):

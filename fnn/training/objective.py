@@ -12,7 +12,6 @@ from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
 from fnn.metrics.streaming import mean_dtype
 from fnn.training.accumulation import count
-from fnn.training.placing import check_callable, check_functions
 from fnn.types import Array, Key, Params, PyTree, State, as_dtype
 from fnn.values import Value, show
 
@@ -71,6 +70,11 @@ class Supervised(Value):
     metrics: tuple[tuple[str, Metric], ...] = ()
     regularizer: Callable[[Params], Array] | None = None
     augment: Augmentation | None = None
+
+    @property
+    def all_metrics(self) -> dict[str, Metric]:
+        """The loss and the metrics, by name."""
+        return {"loss": self.loss, **dict(self.metrics)}
 
     def __call__(
         self, params: Params, state: State, batch: tuple[PyTree, ...], key: Key
@@ -319,3 +323,27 @@ def _check_kept(state: State, new: State) -> None:
                 f"training, and {where} changes {path!r}; use a layer without state, such "
                 f"as fnn.GroupNorm, or apply it with train=False, by its stored statistics"
             )
+
+
+def check_functions(functions: Any, name: str) -> None:
+    """Raise unless these are functions of an output and a target, by name."""
+    example = "{'accuracy': fnn.metrics.accuracy}"
+    if not isinstance(functions, Mapping):
+        raise TypeError(
+            f"{name} must be a mapping from names to functions, such as {example}; "
+            f"got {checks.describe(functions)}"
+        )
+    for label, function in functions.items():
+        if not isinstance(label, str):
+            raise TypeError(f"{name} must have texts as names, got {label!r}")
+        check_callable(function, f"{name}[{label!r}]", "(output, target) of one example")
+
+
+def check_callable(function: Any, name: str, arguments: str) -> None:
+    """Raise unless this is a function, or a value that is called like one."""
+    if isinstance(function, type):
+        raise TypeError(f"{name} is the class {show(function)}; give an instance of it")
+    if not callable(function):
+        raise TypeError(
+            f"{name} must be a function of {arguments}, got {checks.describe(function)}"
+        )

@@ -1,6 +1,6 @@
-"""What training checks of its data before it begins."""
+"""Data put on the device, after a look at whether it is what training takes."""
 
-from collections.abc import Callable, Mapping
+import math
 from typing import Any
 
 import jax
@@ -9,12 +9,20 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from fnn import checks, tree
+from fnn.data.streaming import Streamed
 from fnn.platforms import target
 from fnn.sharding import Layout
 from fnn.types import Array, Batch, NDArray, PyTree
-from fnn.values import show
 
 CACHE_LINE = 64
+"""JAX on the CPU keeps NumPy's memory without a copy if its address is a multiple of it."""
+BYTES_PER_CHUNK = 2**24
+"""How much of a `Streamed` is put on the device at a time."""
+SAMPLE = 256
+"""The first examples of a `Streamed`, by which functions are checked."""
+BYTES_PER_LABEL = 64
+"""Targets of at most this size per example are read in full, to find the extremes."""
+LABELS_AT_ONCE = 2**20
 
 
 def on_device(data: Any, name: str, layout: Layout | None = None) -> tuple[PyTree, PyTree]:
@@ -66,93 +74,18 @@ def as_batch(batch: Any) -> Batch:
 
 
 def first_batch(batch: Any) -> Batch:
-    """Return a batch as `as_batch` does, its arrays looked at more closely."""
+    """Return a batch as `as_batch` does, after a closer look at its arrays."""
     if isinstance(batch, tuple | list):
         _check_batch(batch)
         _check_weights(*batch[2:])
     return as_batch(batch)
 
 
-def check_functions(functions: Any, name: str) -> None:
-    """Raise unless these are functions of an output and a target, by name."""
-    example = "{'accuracy': fnn.metrics.accuracy}"
-    if not isinstance(functions, Mapping):
-        raise TypeError(
-            f"{name} must be a mapping from names to functions, such as {example}; "
-            f"got {checks.describe(functions)}"
-        )
-    for label, function in functions.items():
-        if not isinstance(label, str):
-            raise TypeError(f"{name} must have texts as names, got {label!r}")
-        check_callable(function, f"{name}[{label!r}]", "(output, target) of one example")
-
-
-def check_callable(function: Any, name: str, arguments: str) -> None:
-    """Raise unless this is a function, or a value that is called like one."""
-    if isinstance(function, type):
-        raise TypeError(f"{name} is the class {show(function)}; give an instance of it")
-    if not callable(function):
-        raise TypeError(
-            f"{name} must be a function of {arguments}, got {checks.describe(function)}"
-        )
-
-
-def check_targets(
-    functions: Mapping[str, Callable[..., Any]],
-    output: PyTree,
-    targets: PyTree,
-    name: str,
-    rows: NDArray | None = None,
-) -> None:
-    """Let every loss and metric see the targets with the smallest and largest values.
-
-    Inside `jit` a loss can't look at values; here it gets real targets beside the spec of
-    the model's output, so that it raises on labels out of range, at no cost. `rows` are the
-    numbers of the examples, where they are not the first of the data.
-    """
-    extremes = set() if jax.tree.leaves(targets) else {0}
-    for leaf in jax.tree.leaves(targets):
-        flat = np.asarray(leaf).reshape(leaf.shape[0], -1)
-        if flat.size:
-            extremes |= {int(flat.min(1).argmin()), int(flat.max(1).argmax())}
-    for i in sorted(extremes):
-        target = jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], targets)
-        for label, function in functions.items():
-            try:
-                value = jax.eval_shape(lambda y, f=function, t=target: f(y, t), output)
-                _check_number(value, label)
-            except Exception as error:
-                error.add_note(
-                    f"in {label}, {show(function)}, given the model's output "
-                    f"{checks.describe(output)} and the target of example "
-                    f"{i if rows is None else rows[i]} of {name}"
-                )
-                raise
-
-
-@jax.jit
-def finite_examples(leaf: Array) -> Array:
-    """Return which examples of an array are finite, (examples,), bool."""
-    # 0 x is NaN where x is not finite, and a sum keeps nothing of each element.
-    return jnp.isfinite(jnp.sum(0 * leaf, axis=tuple(range(1, leaf.ndim))))
-
-
-def _check_number(value: Any, label: str) -> None:
-    """Raise unless a loss or a metric gives one number."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    real = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-    if shape != () or not (real or label != "loss"):
-        raise ValueError(
-            f"{label} must give one number for one example, and a loss a floating-point "
-            f"one; it gives {checks.describe(value)}"
-        )
-
-
 def put_copy(leaf: Any) -> Array:
-    """Return an array of JAX's as it is, and of others a copy on the device.
+    """Return an array of JAX's as it is, and any other array as a copy on the device.
 
-    On the CPU, JAX would copy an array of NumPy's twice. What begins at a cache line it
-    keeps as its own.
+    On the CPU, JAX would copy an array of NumPy's twice. It keeps an array that begins at
+    a cache line without a copy, so that one copy, to such a place, is enough.
     """
     if isinstance(leaf, jax.Array):
         return leaf
@@ -164,6 +97,47 @@ def put_copy(leaf: Any) -> Array:
     copied = block[first : first + leaf.nbytes].view(leaf.dtype).reshape(leaf.shape)
     np.copyto(copied, leaf)
     return jax.device_put(copied)
+
+
+@jax.jit
+def finite_examples(leaf: Array) -> Array:
+    """Return which examples of an array are finite, (examples,), bool."""
+    # 0 * x is NaN where x isn't finite; the sum avoids a temporary as large as x.
+    return jnp.isfinite(jnp.sum(0 * leaf, axis=tuple(range(1, leaf.ndim))))
+
+
+def examples_per_chunk(data: Streamed, multiple_of: int = 1) -> int:
+    """Return how many examples of `data` are put on the device at a time."""
+    nbytes = max(1, multiple_of * data.bytes_per_example)
+    return multiple_of * max(1, BYTES_PER_CHUNK // nbytes)
+
+
+def sample_rows(data: Streamed) -> NDArray:
+    """Return the numbers of the first examples, and those with the extreme labels.
+
+    Labels are integers of a few bytes, and all of them are read: otherwise a label out of
+    range would be met in the middle of training. Other targets may be as large as inputs.
+    """
+    first = np.arange(min(SAMPLE, len(data)))
+    labels = [
+        leaf
+        for leaf in jax.tree.leaves(data.y)
+        if np.issubdtype(leaf.dtype, np.integer)
+        and leaf.dtype.itemsize * math.prod(leaf.shape[1:]) <= BYTES_PER_LABEL
+    ]
+    return np.concatenate([first, *map(_extremes, labels)])
+
+
+def _extremes(labels: Any) -> NDArray:
+    """Return the numbers of the examples with the smallest and the largest label."""
+    least, most = [], []
+    for first in range(0, len(labels), LABELS_AT_ONCE):
+        rows = np.arange(first, min(first + LABELS_AT_ONCE, len(labels)))
+        inside = labels[rows[0] : rows[-1] + 1] if isinstance(labels, np.ndarray) else None
+        part = np.asarray(labels[rows] if inside is None else inside).reshape(len(rows), -1)
+        least.append((part.min(), first + part.min(1).argmin()))
+        most.append((part.max(), first + part.max(1).argmax()))
+    return np.array([min(least)[1], max(most)[1]])
 
 
 def _check_batch(batch: Any) -> None:
@@ -182,7 +156,7 @@ def _check_weights(weights: Any = True) -> None:
 
 
 def _as_array(leaf: Any) -> Array:
-    """Return also what PyTorch and others hold on the device."""
+    """Return an array on the device, also one of PyTorch's or TensorFlow's."""
     return put_copy(leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))
 
 

@@ -1,5 +1,6 @@
 """Training as one pure function of arrays, to be mapped and compiled as a whole."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,19 +8,21 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.layers.agreement import check_agreement
-from fnn.layers.running import initial, located
+from fnn.layers.base import Layer
+from fnn.layers.running import initial
 from fnn.training.accumulation import check_divisible
-from fnn.training.epochs import means, optimizer_figures
 from fnn.training.evaluation import (
-    EVALUATION_BATCH_SIZE,
     check_metrics,
     example_spec,
-    means_of_arrays,
+    make_validation,
+    means_in_one_loop,
+    resident,
 )
-from fnn.training.loop import shuffled_order, start, take_steps
+from fnn.training.fitting import starting_values
+from fnn.training.history import optimizer_figures
 from fnn.training.objective import PerExampleGradient, Supervised
 from fnn.training.placing import on_device
+from fnn.training.running.runner import means, run_steps, start
 from fnn.training.running.sources import Arrays
 from fnn.training.step import TrainState, make_step
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
@@ -108,85 +111,48 @@ def train(
     step = make_step(objective, optimizer, gradient=gradient, accumulate=accumulate)
     checks.typed_key(key, "train")
     epochs = checks.positive_integer("epochs", epochs)
-    source = Arrays(on_device(data, "data"), batch_size, None)
-    check_divisible(source.batch_size, accumulate)
     init_key, order_key, step_key = jax.random.split(key, 3)
+    source = Arrays(on_device(data, "data"), batch_size, order_key)
+    check_divisible(source.batch_size, accumulate)
+    x, _ = source.sample
     if train_state is None:
-        params, state = _initial(objective, params, state, init_key, source.sample[0])
+        if params is None:
+            _check_supervised(objective, "params")
+        init = functools.partial(_init, jax.tree.map(lambda leaf: leaf[0], x), init_key)
+        params, state = starting_values(objective, params, state, example_spec(x), init)
         train_state = TrainState.create(params, state, optimizer, key=step_key)
     elif params is not None:
         raise ValueError("train takes params or train_state, which has its own, not both")
-    _check(objective, train_state, source.sample, "data")
-    validate = _validation(objective, train_state, validation, source.batch_size)
-    _, reported = jax.eval_shape(step, train_state, source.batch)
-    first = train_state.step // source.steps
+    params, state = train_state.params, train_state.state
+    if isinstance(objective, Supervised):
+        metrics = objective.all_metrics
+        check_metrics(objective.model, params, state, source.sample, metrics, "data")
+    examples = None
+    if validation is not None:
+        _check_supervised(objective, "no validation")
+        examples = resident(on_device(validation, "validation"))
+    size = source.batch_size
+    validate = make_validation(objective, params, state, examples, size, means_in_one_loop)
+    _, metric_specs = jax.eval_shape(step, train_state, source.batch)
 
     def epoch(train_state: TrainState, number: Array) -> tuple[TrainState, Any]:
-        order = shuffled_order(order_key, number, source.examples, source.batch_size)
-        carry = start(train_state, reported)
-        carry = take_steps(step, carry, source.in_order(order), 0, source.steps)
+        carry = start(train_state, metric_specs)
+        carry = run_steps(step, carry, source.shuffled(number), 0, source.batches)
         train_state = carry.train_state
         figures = means(carry) | validate(train_state)
         return train_state, figures | optimizer_figures(optimizer, train_state.opt_state)
 
+    first = train_state.step // source.batches
     return Trained(*jax.lax.scan(epoch, train_state, first + jnp.arange(epochs)))
 
 
-def _initial(
-    objective: Any, params: Params | None, state: State | None, key: Key, x: PyTree
-) -> tuple[Params, State]:
-    """Return what training starts from: what is given, or the model's initial values."""
-    if params is not None:
-        if isinstance(objective, Supervised):
-            given = {} if state is None else state
-            check_agreement(objective.model, params, given, example_spec(x))
-        params, state = jax.tree.map(jnp.asarray, (params, state or {}))
-        return params, state
-    if state:
-        raise ValueError("state goes together with params, which are not given")
-    example = jax.tree.map(lambda leaf: leaf[0], x)
-    model = _supervised(objective, "params").model
-    with located(None, model, example, init=True):
-        return initial(model, key, example)
+def _init(example: PyTree, key: Key, model: Layer) -> tuple[Params, State]:
+    return initial(model, key, example)
 
 
-def _validation(
-    objective: Any, train_state: TrainState, validation: Any, batch_size: int
-) -> Callable[[TrainState], dict[str, Array]]:
-    """Check the data for validation; return what evaluates on it."""
-    if validation is None:
-        return lambda _: {}
-    model, metrics = _supervised(objective, "no validation").model, _measured(objective)
-    arrays = on_device(validation, "validation")
-    _check(objective, train_state, arrays, "validation")
-    size = max(batch_size, EVALUATION_BATCH_SIZE)
-
-    def validate(now: TrainState) -> dict[str, Array]:
-        found = means_of_arrays(model, now.params, now.state, arrays, metrics, size)
-        return {f"val_{name}": mean for name, mean in found.items()}
-
-    return validate
-
-
-def _check(
-    objective: Any, train_state: TrainState, arrays: tuple[PyTree, PyTree], name: str
-) -> None:
-    """Let model, loss and metrics object to the data, where its values can be seen."""
-    seen = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
-    if seen and isinstance(objective, Supervised):
-        params, state = train_state.params, train_state.state
-        metrics = _measured(objective)
-        check_metrics(objective.model, params, state, arrays, metrics, name)
-
-
-def _measured(objective: Supervised) -> dict[str, Any]:
-    return {"loss": objective.loss, **dict(objective.metrics)}
-
-
-def _supervised(objective: Any, otherwise: str) -> Supervised:
+def _check_supervised(objective: Any, otherwise: str) -> None:
     if not isinstance(objective, Supervised):
         raise TypeError(
             f"train needs an objective that fnn.supervised makes, or {otherwise}; "
             f"got {show(objective)}"
         )
-    return objective

@@ -9,9 +9,8 @@ from fnn import tree
 from fnn.layers.base import Layer, show_layer
 from fnn.layers.running import observing
 from fnn.training.evaluation import check_metrics
-from fnn.training.loop import examples_of
 from fnn.training.objective import Supervised
-from fnn.training.running.runner import Piece
+from fnn.training.running.runner import Piece, all_finite, count_examples
 from fnn.training.step import Step, TrainState
 from fnn.types import Array, Batch, Params, PyTree
 
@@ -19,12 +18,16 @@ from fnn.types import Array, Batch, Params, PyTree
 class Trouble(NamedTuple):
     """A step that went wrong, and the train state to go back to.
 
-    `loss` is that of the step, `layer` the first layer whose output was not finite, or
-    `""`, `gradients` the paths of the parameters whose gradients were not, and `objection`
-    what the loss has to say against the targets of the batch.
+    Attributes:
+        batch: The number of the step's batch in its epoch.
+        loss: The loss of the step.
+        layer: The first layer whose output was not finite, or `""`.
+        gradients: The paths of the parameters whose gradients were not finite.
+        good: The last train state that is known to be good.
+        objection: The error that the loss raises for the targets of the batch, or `""`.
     """
 
-    step: int
+    batch: int
     loss: float
     layer: str
     gradients: tuple[str, ...]
@@ -44,48 +47,53 @@ class Trouble(NamedTuple):
         return "; ".join(what)
 
 
-def find_trouble(step: Step, previous: Piece | None, piece: Piece) -> Trouble | None:
-    """Return what went wrong in a piece, or None where nothing did.
+def find_trouble(step: Step, previous: Piece | None, piece: Piece) -> Trouble:
+    """Return what went wrong in a piece that is not good.
 
-    The loss of step k is that of the parameters before it. So if it is not finite, those
-    before step k - 1 are the last that are known to be good. They are computed again. If
-    the parameters before step k are not finite either, it is step k - 1 that went wrong.
+    The loss of step k is computed with the parameters before that step. So if it is not
+    finite, the last parameters known to be good are those before step k - 1; they are
+    computed again. Step k - 1 may be in the previous piece. If the parameters before step
+    k are not finite either, it is step k - 1 that went wrong, else step k.
     """
-    if piece.bad_step < 0 and _finite(piece.after.train_state.params):
-        return None
-    k = piece.last if piece.bad_step < 0 else piece.bad_step
-    last = k - 1  # the last step before that changed anything
-    while last >= piece.first and _is_empty(piece.batch(last)):
+    k = piece.end if piece.bad_batch < 0 else piece.bad_batch
+    last = k - 1  # the last step before k that changed anything
+    while last >= piece.first and _is_empty(piece.replay.batch(last)):
         last -= 1
     good, batch = _before(previous, piece, last)
     at_fault, train_state = last, good
-    if k < piece.last:
-        now = piece.rerun(k)
-        if _finite(now.params):
-            at_fault, train_state, batch = k, now, piece.batch(k)
+    if k < piece.end:
+        now = piece.replay.state_before(k)
+        if all_finite(now.params):
+            at_fault, train_state, batch = k, now, piece.replay.batch(k)
     loss, layer, gradients = _examine(step, train_state, batch)
     objection = _objection(step.objective, train_state, batch)
     return Trouble(max(at_fault, 0), loss, layer, gradients, good, objection)
 
 
-def _before(previous: Piece | None, piece: Piece, i: int) -> tuple[TrainState, Batch]:
-    """Return train state and batch of step i, which may lie in the piece before."""
-    if i < piece.first:
-        piece, i = (previous, previous.last - 1) if previous else (piece, piece.first)
-        while i > piece.first and _is_empty(piece.batch(i)):
-            i -= 1
-    return piece.rerun(i), piece.batch(i)
+def _before(previous: Piece | None, piece: Piece, number: int) -> tuple[TrainState, Batch]:
+    """Return the train state before a step, and its batch, maybe of the previous piece."""
+    if number < piece.first:
+        if previous is None:  # nothing came before: the piece began with this state
+            number = piece.first
+        else:
+            piece, number = previous, previous.end - 1
+        while number > piece.first and _is_empty(piece.replay.batch(number)):
+            number -= 1
+    return piece.replay.state_before(number), piece.replay.batch(number)
 
 
 def _is_empty(batch: Batch) -> bool:
-    """Return whether no example of a batch counts."""
-    return len(batch) == 3 and not examples_of(batch)
+    """Return whether all weights of a batch are 0."""
+    return len(batch) == 3 and not count_examples(batch)
 
 
 def _examine(
     step: Step, train_state: TrainState, batch: Batch
 ) -> tuple[float, str, tuple[str, ...]]:
-    """Return the loss of a step, its first bad layer, and its bad gradients."""
+    """Return the loss of a step, its first bad layer, and its bad gradients.
+
+    The objective is evaluated once more, with a callback on the output of each layer.
+    """
     shown: dict[str, str] = {}  # the layers in the order in which they are applied
     bad: set[str] = set()
 
@@ -114,7 +122,7 @@ def _examine(
 
 
 def _objection(objective: Any, train_state: TrainState, batch: Batch) -> str:
-    """Return why the loss refuses the targets, which could not be seen before, or `""`."""
+    """Return the error that the loss raises for the targets of a batch, or `""`."""
     if not isinstance(objective, Supervised):
         return ""
     params, state = train_state.params, train_state.state
@@ -124,8 +132,3 @@ def _objection(objective: Any, train_state: TrainState, batch: Batch) -> str:
     except (TypeError, ValueError) as error:
         return str(error)
     return ""
-
-
-@jax.jit
-def _finite(params: Params) -> Array:
-    return tree.all_finite(params)

@@ -1,4 +1,4 @@
-"""Saving how far training has come, and going on from there."""
+"""How far training has come, saved to a folder and restored from it."""
 
 import contextlib
 import re
@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ from fnn.checkpoint import Checkpointer, Restored, save
 from fnn.checkpoint.writer import Writer
 from fnn.metrics.streaming import WeightedMean
 from fnn.sharding.processes import agreed, gathered, is_first
-from fnn.training.epochs import Position, Save
-from fnn.training.loop import Carry
+from fnn.training.early_stopping import StoppingState
+from fnn.training.history import Figures
+from fnn.training.running.runner import Carry
 from fnn.training.step import TrainState
 from fnn.types import Array, Key, PyTree
 from fnn.values import show
@@ -26,29 +27,57 @@ LAST_GOOD = "last_good.safetensors"
 SECONDS_BETWEEN_SAVES = 30.0
 
 
+class Position(NamedTuple):
+    """How far training has come: all that is needed to go on from there.
+
+    Attributes:
+        carry: The carry between two steps.
+        stopping: The state of `EarlyStopping`, if there is one.
+        epoch: The number of the epoch.
+        batch: The number of the next batch in the epoch.
+        seconds: The time that the epoch has taken so far.
+        rows: The figures of the epochs before.
+        stop: Whether a callback or `EarlyStopping` has ended training.
+    """
+
+    carry: Carry
+    stopping: StoppingState | None
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    rows: tuple[Figures, ...] = ()
+    stop: bool = False
+
+
+class Save(Protocol):
+    """Saves a position, if a save is due or `now` is true."""
+
+    def __call__(self, position: Position, *, now: bool = False) -> None: ...
+
+
 @contextlib.contextmanager
 def resumable(
     checkpointer: Checkpointer | None,
-    described: Mapping[str, Any],
+    identity: Mapping[str, Any],
     key: Key,
     start: Position,
 ) -> Iterator[tuple[Position, Save]]:
-    """Give the position to go on from, and what saves later ones.
+    """Give the position to resume from, and the function that saves later ones.
 
     Args:
-        checkpointer: Where to save; without one, nothing is saved.
-        described: What must be the same for training to go on, by name.
+        checkpointer: The folder; without one, nothing is saved.
+        identity: What must be the same for training to resume, by name.
         key: The key of training, which must be the same too.
         start: The position from which training begins if none was saved.
 
     Raises:
-        ValueError: If what was saved is of another training.
+        ValueError: If the folder holds another training.
         OSError: If the folder can't be written to.
     """
     if checkpointer is None:
         yield start, _save_nothing
         return
-    expected = {name: _text(value) for name, value in described.items()}
+    expected = {name: _text(value) for name, value in identity.items()}
     expected["key"] = str(jax.random.key_data(key))
     with checkpointer.open() if is_first() else contextlib.nullcontext() as writer:
         saver = _Saver(writer, expected)
@@ -68,9 +97,9 @@ def save_good(checkpointer: Checkpointer, train_state: TrainState) -> str:
 
 
 class _Saver:
-    """Saves positions; training goes on where that fails, as it may succeed later.
+    """Saves positions. If one can't be written, training goes on, and tries again later.
 
-    Of several processes the first alone has a writer.
+    Only process 0 has a writer.
     """
 
     def __init__(self, writer: Writer | None, expected: Mapping[str, str]) -> None:
@@ -78,8 +107,8 @@ class _Saver:
         self.saved = time.monotonic()
 
     def save(self, position: Position, *, now: bool = False) -> None:
-        """Save a position: now, after an epoch, or half a minute after the last one."""
-        step, ended = int(position.carry.train_state.step), position.step == 0
+        """Save a position: now, after an epoch, or half a minute after the last save."""
+        step, ended = int(position.carry.train_state.step), position.batch == 0
         late = time.monotonic() - self.saved >= SECONDS_BETWEEN_SAVES
         due = self.writer is not None and self.writer.due(step) and (ended or late)
         if not agreed(now or due):
@@ -97,7 +126,7 @@ class _Saver:
         self.saved = time.monotonic()
 
     def warn_of_failure(self) -> None:
-        """Wait for what is being written in the background, and warn if that failed."""
+        """Wait for the save in the background, and warn if it failed."""
         failure = None if self.writer is None else self.writer.failure()
         if isinstance(failure, OSError):
             _warn(failure)
@@ -107,6 +136,38 @@ class _Saver:
 
 def _save_nothing(position: Position, *, now: bool = False) -> None:
     """Do nothing, as there is no folder."""
+
+
+class _SavedCarry(NamedTuple):
+    """The carry under the names that it has in a file."""
+
+    train_state: TrainState
+    totals: dict[str, WeightedMean]
+    bad_step: Array
+
+
+class _EarlierCarry(NamedTuple):
+    """The carry as it was saved before sums had a second part for rounding errors."""
+
+    train_state: TrainState
+    totals: dict[str, Any]
+    examples: Any
+    bad_step: Array
+
+
+def _arrays(position: Position) -> PyTree:
+    stopping = position.stopping if position.stopping is not None else {}
+    return {"carry": _SavedCarry(*position.carry), "stopping": stopping}
+
+
+def _plain(position: Position) -> dict[str, Any]:
+    return {
+        "epoch": position.epoch,
+        "epoch_step": position.batch,
+        "seconds": position.seconds,
+        "rows": position.rows,
+        "stop": position.stop,
+    }
 
 
 def _restore(
@@ -122,7 +183,7 @@ def _restore(
         raise
     plain = restored.metadata
     return Position(
-        restored.tree["carry"],
+        Carry(*restored.tree["carry"]),
         restored.tree["stopping"] or None,
         plain["epoch"],
         plain["epoch_step"],
@@ -130,15 +191,6 @@ def _restore(
         tuple(plain["rows"]),
         plain["stop"],
     )
-
-
-class _EarlierCarry(NamedTuple):
-    """The carry as it was saved before sums kept what rounding took away."""
-
-    train_state: TrainState
-    totals: dict[str, Any]
-    examples: Any
-    bad_step: Array
 
 
 def _read(
@@ -149,7 +201,7 @@ def _read(
         return checkpointer.restore(template, expected=expected)
     except ValueError as error:
         train_state, totals, bad_step = start.carry
-        # NumPy's scalars are read from narrower dtypes as well.
+        # A NumPy scalar in the template takes any narrower dtype from the file.
         sums = {
             name: np.zeros((), mean.total[0].dtype)[()] for name, mean in totals.items()
         }
@@ -169,7 +221,7 @@ def _read(
 
 
 def _summed(nothing: WeightedMean, total: Any, weight: Any) -> WeightedMean:
-    """Return the mean with these sums, in place of that of nothing."""
+    """Return the mean with these sums, in the dtypes of a mean of nothing."""
     dtype = nothing.total[0].dtype
     return WeightedMean(
         (jnp.asarray(total, dtype), nothing.total[1]),
@@ -177,23 +229,8 @@ def _summed(nothing: WeightedMean, total: Any, weight: Any) -> WeightedMean:
     )
 
 
-def _arrays(position: Position) -> PyTree:
-    stopping = position.stopping if position.stopping is not None else {}
-    return {"carry": position.carry, "stopping": stopping}
-
-
-def _plain(position: Position) -> dict[str, Any]:
-    return {
-        "epoch": position.epoch,
-        "epoch_step": position.step,
-        "seconds": position.seconds,
-        "rows": position.rows,
-        "stop": position.stop,
-    }
-
-
 def _text(value: Any) -> str:
-    """Return what stands for a value in another process too."""
+    """Return a text for a value that is the same in every process."""
     return re.sub(r" at 0x[0-9a-f]+", "", show(value))
 
 
