@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import fnn
-from fnn.training.objective import Metric
+from fnn.training import Metric
 from fnn.types import Array, Key, NDArray, Params
 
 CURVE = fnn.models.mlp(64, 64, 1, activation=jnp.tanh)

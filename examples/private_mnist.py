@@ -8,7 +8,7 @@ draws them into the folder `outputs`. FOLDER has the four IDX files of MNIST.
 
 import argparse
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def main(
 
 def run(
     model: fnn.Layer,
-    gradient: fnn.training.objective.PerExampleGradient | None,
+    gradient: Callable[..., Any] | None,
     learning_rate: float,
     train: fnn.data.Examples,
     test: fnn.data.Examples,

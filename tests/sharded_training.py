@@ -34,6 +34,29 @@ cnn = fnn.Sequential(
 private = functools.partial(
     per_example.private_gradient, max_norm=1.0, noise_multiplier=0.5, normalize_by=BATCH
 )
+
+
+class MeanGradient(fnn.training.PerExampleGradient):
+    """Clip, and move by a running mean of the clipped sums, which is the state."""
+
+    def init(self, params):
+        return {"mean": jax.tree.map(jax.numpy.zeros_like, params)}
+
+    def __call__(self, loss, *, has_aux):
+        clip = per_example.clipped_gradient(
+            loss, 1.0, has_aux=has_aux, normalize_by=float(BATCH)
+        )
+
+        def compute(gradient_state, params, *batch, mask=None, key=None):
+            result = clip(params, *batch, mask=mask)
+            mean = jax.tree.map(
+                lambda m, g: 0.9 * m + 0.1 * g, gradient_state["mean"], result.gradient
+            )
+            return result._replace(gradient=mean), {"mean": mean}
+
+        return compute
+
+
 mlp_rules = {
     "dense_0/kernel": (None, "model"),
     "dense_0/bias": ("model",),
@@ -44,6 +67,7 @@ CASES = {
     "mlp": (mlp, (24,), None, mlp_rules),
     "batch_norm": (cnn, (8, 8, 3), None, cnn_rules),
     "private": (mlp, (24,), private, mlp_rules),
+    "remembering": (mlp, (24,), MeanGradient(), mlp_rules),
 }
 LAYOUTS = {
     "replicated": lambda rules: Layout(make_mesh(), Replicated()),
@@ -59,7 +83,9 @@ def train(model, shape, gradient, layout):
     y = jax.random.randint(y_key, (STEPS, BATCH), 0, CLASSES)
     adam = fnn.optimizers.Adam(1e-3)
     params, state = jax.jit(model.init)(init_key, x[0, 0])
-    train_state = fnn.TrainState.create(params, state, adam, key=step_key)
+    train_state = fnn.TrainState.create(
+        params, state, adam, key=step_key, gradient=gradient
+    )
     objective = fnn.supervised(model, fnn.losses.softmax_cross_entropy)
     step = fnn.make_step(objective, adam, gradient=gradient, layout=layout)
     if layout is not None:
@@ -145,8 +171,18 @@ def compare(case):
     for name, layout in LAYOUTS.items():
         many, many_losses, step = train(model, shape, gradient, layout(rules))
         kernel = many.opt_state.first_moment["dense_0"]["kernel"]
+        remembered = many.gradient_state["mean"] if many.gradient_state else many.params
         found[name] = {
             "difference": difference(one[:2], many[:2]),
+            "as_params": all(
+                jax.tree.leaves(
+                    jax.tree.map(
+                        lambda m, p: m.sharding.is_equivalent_to(p.sharding, p.ndim),
+                        remembered,
+                        many.params,
+                    )
+                )
+            ),
             "losses": difference(losses, many_losses),
             "devices": len(kernel.sharding.device_set),
             "part": kernel.addressable_shards[0].data.size / kernel.size,

@@ -30,7 +30,7 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["mlp", "batch_norm", "private"])
+@pytest.mark.parametrize("case", ["mlp", "batch_norm", "private", "remembering"])
 def test_fifty_steps_are_those_of_one_device(case):
     found = run(case)
     assert set(found) == {"replicated", "fully_sharded", "by_path"}
@@ -38,14 +38,16 @@ def test_fifty_steps_are_those_of_one_device(case):
         assert layout["difference"] <= 1e-6, name
         assert layout["losses"] <= 2e-6, name  # of losses of about 2
         assert layout["devices"] == 8, name
+        assert layout["as_params"], name  # a gradient's state that is like them
     # The moments of Adam lie as the kernel does.
     assert found["replicated"]["part"] == 1
     assert found["fully_sharded"]["part"] == 1 / 8
     assert set(found["replicated"]["collectives"]) == {"all-reduce"}
-    # Each parameter is gathered once, and gradients are summed.
-    sharded = found["fully_sharded"]
+    # Each parameter is gathered once, and gradients are summed. So is a state of which the
+    # gradient is made, as gradients are handed on whole.
+    sharded, gathered = found["fully_sharded"], 2 if case == "remembering" else 1
     assert set(sharded["collectives"]) <= {"all-gather", "all-reduce", "reduce-scatter"}
-    assert sharded["collectives"].count("all-gather") == sharded["leaves"]
+    assert sharded["collectives"].count("all-gather") == gathered * sharded["leaves"]
 
 
 @pytest.mark.slow

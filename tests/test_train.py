@@ -47,7 +47,7 @@ def keys():
 @pytest.fixture(scope="module")
 def population():
     """Return params, state, steps and history of each member."""
-    (params, state, _, _, step), history = jax.jit(jax.vmap(trained))(RATES, keys())
+    (params, state, _, _, step, _), history = jax.jit(jax.vmap(trained))(RATES, keys())
     everything = params, state, step, history
     return [jax.tree.map(lambda leaf, i=i: leaf[i], everything) for i in range(2)]
 

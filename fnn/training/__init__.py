@@ -14,8 +14,10 @@ from fnn.training.history import load_history as load_history
 from fnn.training.history import save_history as save_history
 from fnn.training.memory import MemoryReport as MemoryReport
 from fnn.training.memory import memory_report as memory_report
+from fnn.training.objective import Metric as Metric
 from fnn.training.objective import Supervised as Supervised
 from fnn.training.objective import supervised as supervised
+from fnn.training.per_example_gradient import PerExampleGradient as PerExampleGradient
 from fnn.training.pure_training import Trained as Trained
 from fnn.training.pure_training import train as train
 from fnn.training.step import Step as Step

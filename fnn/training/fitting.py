@@ -41,11 +41,11 @@ from fnn.training.history import (
 from fnn.training.objective import (
     Augmentation,
     Metric,
-    PerExampleGradient,
     Supervised,
     check_callable,
     supervised,
 )
+from fnn.training.per_example_gradient import AnyGradient, PerExampleGradient
 from fnn.training.progress import Display, make_display
 from fnn.training.running.nonfinite import Trouble, find_trouble
 from fnn.training.running.resumption import Position, Save, resumable, save_good
@@ -85,7 +85,7 @@ def fit(
     metrics: Mapping[str, Metric] | None = None,
     regularizer: Callable[[Params], Array] | None = None,
     augment: Augmentation | None = None,
-    gradient: PerExampleGradient | None = None,
+    gradient: AnyGradient | None = None,
     accumulate: int = 1,
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callback] = (),
@@ -344,18 +344,21 @@ def _create(step: Step, params: Params, state: State, key: Key) -> TrainState:
     layout = step.layout
     if layout is not None:
         params, state, key = layout.place((params, state, key), params)
-    return _created(step.optimizer, layout, params, state, key)
+    # Not `step` itself: the same program serves all objectives.
+    gradient = step.gradient if isinstance(step.gradient, PerExampleGradient) else None
+    return _created(step.optimizer, gradient, layout, params, state, key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _created(
     optimizer: GradientTransformation,
+    gradient: PerExampleGradient | None,
     layout: Layout | None,
     params: Params,
     state: State,
     key: Key,
 ) -> TrainState:
-    train_state = TrainState.create(params, state, optimizer, key=key)
+    train_state = TrainState.create(params, state, optimizer, key=key, gradient=gradient)
     return train_state if layout is None else layout.constrain(train_state, params)
 
 

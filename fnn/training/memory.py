@@ -45,10 +45,11 @@ def memory_report(
         batch: A batch, or the same of it.
 
     Returns:
-        Bytes of the parameters, the model's and the optimizer's state and the batch; of
-        the outputs, less those which take the memory of donated arguments; of
-        temporaries, such as what the forward pass keeps for the backward pass; and in
-        total, to which the step's key and number add a little.
+        Bytes of the parameters; of the model's state; of the optimizer's state, with that
+        of a `PerExampleGradient`; of the batch; of the outputs, less those which take the
+        memory of donated arguments; of temporaries, such as what the forward pass keeps
+        for the backward pass; and in total, to which the step's key and number add a
+        little.
 
     Raises:
         RuntimeError: If the backend gives no account of the memory of a program.
@@ -76,7 +77,7 @@ def memory_report(
     return MemoryReport(
         parameters=tree.nbytes(train_state.params),
         state=tree.nbytes(train_state.state),
-        optimizer=tree.nbytes(train_state.opt_state),
+        optimizer=tree.nbytes((train_state.opt_state, train_state.gradient_state)),
         batch=tree.nbytes(batch),
         outputs=outputs,
         temporaries=used.temp_size_in_bytes,

@@ -1,7 +1,7 @@
 """What training minimizes, as a function of parameters, state, a batch and a key."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,13 @@ from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
 from fnn.metrics.streaming import mean_dtype
 from fnn.training.accumulation import count
+from fnn.training.per_example_gradient import (
+    AnyGradient,
+    initial_gradient_state,
+    with_state,
+)
 from fnn.types import Array, Key, Params, PyTree, State, as_dtype
 from fnn.values import Value, show
-
-if TYPE_CHECKING:
-    from fnn.per_example import Clipped
 
 Metric: TypeAlias = Callable[[Any, Any], Array]
 """From the output and the target of one example to a scalar."""
@@ -26,35 +28,6 @@ REPORTED = ("loss", "penalty", "clipped", "gradient_norm")
 # What the key of a step is folded with to make that of the gradient: no batch is so large
 # that the key of one of its examples is the same.
 GRADIENT_KEY = 2**32 - 1
-
-
-class PerExampleGradient(Protocol):
-    """What `make_step` and `fit` take as `gradient`: a transform of a loss of one example.
-
-    `fnn.per_example.clipped_gradient` and `private_gradient` are, once their arguments
-    are bound by `functools.partial`; so is any function of the same kind.
-
-    Example:
-        >>> import functools
-        >>> clip = functools.partial(fnn.per_example.clipped_gradient, max_norm=1.0)
-        >>> objective = fnn.supervised(fnn.Dense(2), fnn.losses.squared_error)
-        >>> step = fnn.make_step(objective, fnn.optimizers.SGD(0.1), gradient=clip)
-    """
-
-    def __call__(
-        self, loss: Callable[..., Any], *, has_aux: bool
-    ) -> "Callable[..., Clipped]":
-        """Return a function that is called `(params, *batch, mask=mask, key=key)`.
-
-        Args:
-            loss: `loss(params, *example) -> (scalar, aux)`.
-            has_aux: True, as the loss returns a pair.
-
-        Returns:
-            A function of the parameters, of arrays with a leading axis of B examples, of
-            booleans (B,), or `None`: which of them count, and of a typed key that is
-            drawn from nowhere else. It gives a `Clipped`.
-        """
 
 
 class Supervised(Value):
@@ -110,7 +83,7 @@ class Supervised(Value):
 
     def per_example_gradient(
         self,
-        gradient: PerExampleGradient,
+        gradient: AnyGradient,
         params: Params,
         state: State,
         batch: tuple[PyTree, ...],
@@ -118,8 +91,8 @@ class Supervised(Value):
     ) -> tuple[Params, tuple[State, dict[str, Array]]]:
         """Compute the gradient by a transform of the loss of one example.
 
-        The examples see the same keys as when the objective is called. The regularizer,
-        which sees no example, adds its own gradient afterwards.
+        A `fnn.training.PerExampleGradient` begins with the state of its `init`, and its
+        next state is dropped; `per_example_gradient_with_state` takes and returns them.
 
         Args:
             gradient: The transform.
@@ -130,8 +103,45 @@ class Supervised(Value):
 
         Returns:
             The gradient, a tree like the parameters, and the pair of state and metrics.
-            These are means over the examples that count, NaN if none does, the share of
-            those `"clipped"`, and the mean norm of their gradients.
+
+        Raises:
+            TypeError: If the weights are not booleans.
+            ValueError: If the model or the augmentation couples the examples, or the
+                model changes its state.
+        """
+        gradient_state = initial_gradient_state(gradient, params)
+        grads, (state, metrics, _) = self.per_example_gradient_with_state(
+            gradient, gradient_state, params, state, batch, key
+        )
+        return grads, (state, metrics)
+
+    def per_example_gradient_with_state(
+        self,
+        gradient: AnyGradient,
+        gradient_state: PyTree,
+        params: Params,
+        state: State,
+        batch: tuple[PyTree, ...],
+        key: Key,
+    ) -> tuple[Params, tuple[State, dict[str, Array], PyTree]]:
+        """Compute the gradient by a transform of the loss of one example, and its state.
+
+        The examples see the same keys as when the objective is called. The regularizer,
+        which sees no example, adds its own gradient afterwards.
+
+        Args:
+            gradient: The transform.
+            gradient_state: Its state; `()` if it has none.
+            params: Parameters of the model.
+            state: State of the model, which must not change in training.
+            batch: `(x, y)` or `(x, y, mask)`; the mask, (B,), holds booleans.
+            key: A typed key.
+
+        Returns:
+            The gradient, a tree like the parameters, and the triple of state, metrics and
+            the next state of the gradient. Metrics are means over the examples that
+            count, NaN if none does; `"clipped"` is the share of these that were clipped,
+            and `"gradient_norm"` the mean norm of their gradients.
 
         Raises:
             TypeError: If the weights are not booleans.
@@ -157,8 +167,9 @@ class Supervised(Value):
             value = self.loss(output, y)
             return value, {name: metric(output, y) for name, metric in self.metrics}
 
-        compute = gradient(loss, has_aux=True)
-        result = compute(params, x, y, keys, mask=mask, key=gradient_key)
+        result, gradient_state = with_state(gradient, loss)(
+            gradient_state, params, x, y, keys, mask=mask, key=gradient_key
+        )
         grads, metrics = result.gradient, {"loss": _mean(result.losses, result.counted)}
         if self.regularizer is not None:
             metrics["penalty"], penalty_grads = jax.value_and_grad(self.regularizer)(params)
@@ -167,7 +178,7 @@ class Supervised(Value):
             metrics[name] = _mean(values, result.counted)
         metrics["clipped"] = result.clipped
         metrics["gradient_norm"] = _mean(result.norms, result.counted)
-        return grads, (state, metrics)
+        return grads, (state, metrics, gradient_state)
 
     def _augmented(
         self, x: PyTree, y: PyTree, key: Key, weights: Array | None = None

@@ -20,7 +20,8 @@ from fnn.training.evaluation import (
 )
 from fnn.training.fitting import starting_values
 from fnn.training.history import optimizer_figures
-from fnn.training.objective import PerExampleGradient, Supervised
+from fnn.training.objective import Supervised
+from fnn.training.per_example_gradient import AnyGradient
 from fnn.training.placing import on_device
 from fnn.training.running.runner import means, run_steps, start
 from fnn.training.running.sources import Arrays
@@ -45,7 +46,7 @@ def train(
     epochs: int,
     batch_size: int,
     validation: tuple[PyTree, PyTree] | None = None,
-    gradient: PerExampleGradient | None = None,
+    gradient: AnyGradient | None = None,
     accumulate: int = 1,
     params: Params | None = None,
     state: State | None = None,
@@ -120,7 +121,9 @@ def train(
             _check_supervised(objective, "params")
         init = functools.partial(_init, jax.tree.map(lambda leaf: leaf[0], x), init_key)
         params, state = starting_values(objective, params, state, example_spec(x), init)
-        train_state = TrainState.create(params, state, optimizer, key=step_key)
+        train_state = TrainState.create(
+            params, state, optimizer, key=step_key, gradient=gradient
+        )
     elif params is not None:
         raise ValueError("train takes params or train_state, which has its own, not both")
     params, state = train_state.params, train_state.state

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +19,32 @@ from fnn.optimizers.base import (
 )
 from fnn.sharding import Layout
 from fnn.training.accumulation import Gradient, accumulated, may_be_empty
-from fnn.training.objective import PerExampleGradient
+from fnn.training.objective import check_callable
+from fnn.training.per_example_gradient import (
+    AnyGradient,
+    PerExampleGradient,
+    check_gradient_state,
+    initial_gradient_state,
+)
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import Value, show
-
-if TYPE_CHECKING:
-    from fnn.per_example import Clipped
 
 VALUE = "value of the objective"
 """Under what name a step keeps it among the metrics, for optimizers that ask for it."""
 
 
 class TrainState(NamedTuple):
-    """All that changes in training: parameters, state, optimizer state, key, step.
+    """All that changes in training.
 
-    The key stays as it is; the key of each step is made of it and of the step's number.
+    Attributes:
+        params: The parameters.
+        state: The state of the model.
+        opt_state: The state of the optimizer.
+        key: A typed key, which never changes. The key of each step is made from it and
+            from the number of the step.
+        step: The number of steps since training began, int32.
+        gradient_state: The state of a `fnn.training.PerExampleGradient`, if the step has
+            one, else `()`.
 
     Example:
         >>> params = {"w": jax.numpy.zeros(3)}
@@ -48,6 +59,7 @@ class TrainState(NamedTuple):
     opt_state: Any
     key: Key
     step: Array
+    gradient_state: PyTree = ()
 
     @classmethod
     def create(
@@ -57,12 +69,22 @@ class TrainState(NamedTuple):
         optimizer: GradientTransformation,
         *,
         key: Key,
+        gradient: AnyGradient | None = None,
     ) -> "TrainState":
-        """Return the state before the first step."""
+        """Return the state before the first step.
+
+        Args:
+            params: The parameters.
+            state: The state of the model.
+            optimizer: The optimizer of the step.
+            key: A typed key.
+            gradient: The `gradient` of the step. It is needed only if it has a state.
+        """
         checks.typed_key(key, "training")
         check_optimizer(optimizer, "TrainState.create")
         step = jnp.zeros((), jnp.int32)
-        return cls(params, state, optimizer.init(params), key, step)
+        gradient_state = initial_gradient_state(gradient, params)
+        return cls(params, state, optimizer.init(params), key, step, gradient_state)
 
 
 class Step(Value):
@@ -76,7 +98,7 @@ class Step(Value):
 
     objective: Callable[..., Any]
     optimizer: Any
-    gradient: PerExampleGradient | None = None
+    gradient: AnyGradient | None = None
     accumulate: int = 1
     layout: Layout | None = None
 
@@ -94,19 +116,30 @@ class Step(Value):
         self, train_state: TrainState, batch: PyTree
     ) -> tuple[TrainState, dict[str, Array]]:
         taken: Any = train_state
-        if not isinstance(taken, tuple) or len(taken) != 5:
+        if not isinstance(taken, tuple) or len(taken) not in (5, 6):
             raise TypeError(
                 f"a step takes what TrainState.create makes and a batch, "
                 f"got {checks.describe(train_state)}"
             )
-        params, state, opt_state, key, step = train_state
+        train_state = TrainState(*taken)
+        params, state, opt_state, key, step, gradient_state = train_state
         frozen = frozen_mask(self.optimizer, params)
         informs = self.gradient is None and takes_extra(self.optimizer)
         gradient = self._gradient(loss_scale(self.optimizer, opt_state), frozen, informs)
+        if isinstance(self.gradient, PerExampleGradient):
+            hint = "give the gradient to TrainState.create(..., gradient=gradient) too"
+            check_gradient_state(self.gradient, params, gradient_state, hint)
+            gradient = functools.partial(gradient, gradient_state)
         if self.layout is not None:
             gradient = _gathering(gradient, self.layout)
         step_key = jax.random.fold_in(key, step)
-        grads, (new, metrics) = gradient(params, state, batch, step_key)
+        aux: Any
+        grads, aux = gradient(params, state, batch, step_key)
+        new, metrics, *following = aux
+        if isinstance(self.gradient, PerExampleGradient):
+            (gradient_state,) = following
+            hint = "what it computes must return the next state beside a Clipped"
+            check_gradient_state(self.gradient, params, gradient_state, hint)
         extra: dict[str, Any] = {}
         if informs:
             metrics = dict(metrics)
@@ -114,7 +147,7 @@ class Step(Value):
             extra["value_fn"] = self._value_of(state, batch, step_key)
         updates, opt_state = updated(self.optimizer, grads, opt_state, params, extra)
         params = apply_updates(params, updates)
-        after = TrainState(params, new, opt_state, key, step + 1)
+        after = TrainState(params, new, opt_state, key, step + 1, gradient_state)
         # A private step is taken whatever was drawn: without, it would tell.
         if self.gradient is None and may_be_empty(self.objective, batch):
             objective: Any = self.objective
@@ -133,7 +166,10 @@ class Step(Value):
         return value
 
     def _gradient(self, scale: Array | None, frozen: PyTree, informs: bool) -> Gradient:
-        """Return what computes the gradients that the optimizer asks for."""
+        """Return the function that computes the gradients for the optimizer.
+
+        For a `PerExampleGradient` it takes the gradient's state first, and also returns it.
+        """
         objective: Any = self.objective
         if self.gradient is not None:
             if scale is not None:
@@ -141,6 +177,9 @@ class Step(Value):
                     "gradient can't be had with DynamicLossScale, which would scale what "
                     "is clipped; compute in bfloat16, which needs no scale"
                 )
+            if isinstance(self.gradient, PerExampleGradient):
+                compute = objective.per_example_gradient_with_state
+                return functools.partial(compute, _Moving(self.gradient, frozen))
             transform = _of_what_moves(self.gradient, frozen)
             return functools.partial(objective.per_example_gradient, transform)
         if informs:
@@ -157,7 +196,7 @@ def make_step(
     objective: Callable[..., Any],
     optimizer: GradientTransformation,
     *,
-    gradient: PerExampleGradient | None = None,
+    gradient: AnyGradient | None = None,
     accumulate: int = 1,
     layout: Layout | None = None,
 ) -> Step:
@@ -177,7 +216,10 @@ def make_step(
             max_norm=1.0, normalize_by=64)`. The objective must have a method
             `per_example_gradient`, as what `supervised` makes does; the weights of a
             batch are then booleans. The step also reports `"clipped"`, the share of the
-            examples that were, and `"gradient_norm"`, the mean norm before.
+            examples that were clipped, and `"gradient_norm"`, the mean norm before. Or a
+            `fnn.training.PerExampleGradient`, which has a state: give it to
+            `TrainState.create` too; the objective must then have a method
+            `per_example_gradient_with_state`.
         accumulate: Into how many microbatches, run one after the other, a batch is split
             to save memory. Gradients and metrics are means over all examples, as without,
             but layers that couple the examples, like `BatchNorm`, see a microbatch, and
@@ -224,11 +266,15 @@ def make_step(
             f"make_step needs an objective, such as fnn.supervised(model, loss) makes; "
             f"got {show(objective)}"
         )
-    if gradient is not None and not hasattr(objective, "per_example_gradient"):
-        raise TypeError(
-            f"gradient needs an objective with a method per_example_gradient, such as "
-            f"fnn.supervised makes; got {show(objective)}"
-        )
+    if gradient is not None:
+        check_callable(gradient, "gradient", "a loss, such as fnn.per_example makes")
+        remembers = isinstance(gradient, PerExampleGradient)
+        method = f"per_example_gradient{'_with_state' if remembers else ''}"
+        if not hasattr(objective, method):
+            raise TypeError(
+                f"gradient needs an objective with a method {method}, such as "
+                f"fnn.supervised makes; got {show(objective)}"
+            )
     accumulate = checks.positive_integer("accumulate", accumulate)
     if gradient is not None and accumulate > 1:
         raise ValueError(
@@ -250,7 +296,7 @@ def _if(counts: Array, after: TrainState, before: TrainState) -> TrainState:
 
     params, state, opt_state = jax.tree.map(chosen, after[:3], before[:3])
     step = chosen(after.step, before.step)
-    return TrainState(params, state, opt_state, after.key, step)
+    return after._replace(params=params, state=state, opt_state=opt_state, step=step)
 
 
 def _gathering(gradient: Gradient, layout: Layout) -> Gradient:
@@ -275,13 +321,26 @@ def _constant(function: Callable[..., Any], frozen: PyTree) -> Callable[..., Any
     return constant
 
 
-def _of_what_moves(gradient: PerExampleGradient, frozen: PyTree) -> PerExampleGradient:
-    """Return the transform, frozen parameters having no part in the norms."""
+def _of_what_moves(gradient: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:
+    """Return the transform; frozen parameters have no part in the norms."""
 
-    def transform(loss: Callable[..., Any], *, has_aux: bool) -> "Callable[..., Clipped]":
+    def transform(loss: Callable[..., Any], *, has_aux: bool) -> Any:
         return gradient(_constant(loss, frozen), has_aux=has_aux)
 
     return transform
+
+
+class _Moving(PerExampleGradient):
+    """A gradient with a state, where frozen parameters have no part in the norms."""
+
+    gradient: PerExampleGradient
+    frozen: PyTree
+
+    def init(self, params: Params) -> PyTree:
+        return self.gradient.init(params)
+
+    def __call__(self, loss: Callable[..., Any], *, has_aux: bool) -> Any:
+        return self.gradient(_constant(loss, self.frozen), has_aux=has_aux)
 
 
 def _reporting(objective: Callable[..., Any]) -> Callable[..., Any]:
