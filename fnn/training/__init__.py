@@ -1,4 +1,28 @@
-"""Training: an objective, a pure step, and loops that run it."""
+"""Training: an objective, a pure step, and loops that run it.
+
+What `fit` does, and the module that does it::
+
+    fitting               prepare, run the epochs, finish
+      objective           the mean loss of a batch
+      step                one step; accumulation: in microbatches
+      placing             data on the device
+      running/sources     batches from arrays, from files or from a loader
+      running/runner      the steps of an epoch, in pieces
+      evaluation          the metrics on held-out data
+      running/nonfinite   which step went wrong, and in which layer
+      running/resumption  checkpoints
+
+`pure_training` has `train`, the same as one pure function, over the same parts. What a
+user sees of it: `history`, `early_stopping`, `progress`, `memory`.
+
+Words for what is counted, all from 0, with the same names everywhere:
+
+    epoch      a pass over the data
+    batch      a batch's `number` in its epoch; `first` and `end` bound a range of batches,
+               from `first` to before `end`; `batches` is how many an epoch has
+    step       of all training: `TrainState.step`, `EpochEnd.step`, a checkpoint's number
+    piece      the steps between two looks of the host at the device
+"""
 
 from fnn.lazy import explain_missing as _explain_missing
 from fnn.training.early_stopping import EarlyStopping as EarlyStopping

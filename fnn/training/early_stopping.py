@@ -15,9 +15,10 @@ from fnn.values import Value
 class StoppingState(NamedTuple):
     """What `EarlyStopping` carries from epoch to epoch.
 
-    `best` is the best value so far and `params` what it was reached with; `waited` counts
-    the epochs since, and `stop` says whether they were too many. Outside of `jit` they are
-    NumPy's scalars, so that `best` is the value that was given, in float64.
+    `best` is the best value so far, and `params` are the parameters that reached it.
+    `waited` counts the epochs since then, and `stop` says whether it is time to stop.
+    Outside of `jit` they are NumPy's scalars, so that `best` is the very value that was
+    given, in float64.
     """
 
     best: Any
@@ -30,21 +31,21 @@ class EarlyStopping(Value):
     """Stop once a metric has not improved for `patience` epochs, and keep the best.
 
     A value m improves on the best so far, m*, if m < m* - min_delta (or m > m* + min_delta
-    where the metric is to grow); one that is not a number never does. Values are compared
-    in float64 outside of `jit`, and in their own dtype inside. `init` and `update` are pure
-    functions, which also run inside `jit` and `scan`; `fnn.fit` calls them after every
-    epoch, and returns what was best, whatever ended training.
+    if the metric grows); NaN never does. Values are compared in float64 outside of `jit`,
+    and in their own dtype inside. `init` and `update` are pure functions, which also run
+    inside `jit` and `scan`. `fnn.fit` calls them after every epoch, and returns the best
+    parameters, whatever ended training.
 
     Source: Prechelt 1998, "Early stopping - but when?".
 
     Args:
-        patience: After how many epochs without improvement to stop.
+        patience: Number of epochs without improvement after which to stop.
         metric: A column of the history.
-        min_delta: By how much a value must be better to count as better.
-        grows: Whether the metric is better the larger it is, as accuracy is.
+        min_delta: A value must be better by more than this to count as better.
+        grows: Whether larger values of the metric are better, as for accuracy.
 
     Raises:
-        ValueError: If patience is no positive integer, or `min_delta` is negative.
+        ValueError: If patience is not a positive integer, or `min_delta` is negative.
 
     Example:
         >>> stopping = fnn.EarlyStopping(patience=2)
@@ -78,7 +79,7 @@ class EarlyStopping(Value):
         Args:
             state: From `init`, or from the update before.
             value: The metric, ().
-            params: A tree like that of `init`: what the value was reached with.
+            params: A tree like that of `init`: the parameters that reached the value.
         """
         best: Any
         waited: Any
@@ -94,7 +95,7 @@ class EarlyStopping(Value):
             better = self._gain(value, best) > np.float64(self.min_delta)
             best = value if better else best
             waited = np.int32(0) if better else np.int32(state.waited) + np.int32(1)
-        # Copies, as the caller may donate the parameters to its next step.
+        # `jit` makes copies: the caller may donate the parameters to its next step.
         params = _where(better, params, state.params)
         return StoppingState(best, params, waited, waited >= self.patience)
 

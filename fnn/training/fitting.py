@@ -98,57 +98,57 @@ def fit(
 ) -> FitResult:
     """Train a model by mini-batches, shuffled anew in every epoch.
 
-    The data is put on the device once. Every example is used once an epoch: where the
-    batch size does not divide their number, the last batch is filled up with examples of
-    weight 0. The same arguments give the same bits.
+    The data is put on the device once. Every example is used once an epoch: if the batch
+    size does not divide their number, the last batch is filled up with examples of weight
+    0. The same arguments give the same bits.
 
-    An interrupt (Ctrl-C) ends training and returns what was trained so far. So do a loss
-    or parameters that are not finite, with a `RuntimeWarning` that says when and where,
-    and then the parameters are the last ones whose loss was finite. With `early_stopping`,
-    what was best by its metric is returned in every case, if an epoch has ended.
+    An interrupt (Ctrl-C) ends training; `fit` returns what was trained so far. A loss or
+    parameters that are not finite end it too, with a `RuntimeWarning` that says when and
+    where; `fit` then returns the last parameters whose loss was finite. With
+    `early_stopping`, it always returns the best by its metric, if an epoch has ended.
 
-    A batch of a loader in which all weights are 0 takes no step and counts nowhere, unless
+    A batch of a loader in which all weights are 0 takes no step and is not counted, unless
     there is a `gradient`: then it takes its step, as private training needs it.
 
-    With `checkpoint`, training that was killed goes on where it was when `fit` is called
-    again with the same arguments, in the middle of an epoch too, and ends with the same
-    bits as if nothing had happened. An interrupt saves what was trained before it returns.
+    With `checkpoint`, call `fit` again with the same arguments after a kill: it resumes,
+    also in the middle of an epoch, and ends with identical bits. After an interrupt it
+    saves before it returns.
 
     Args:
-        model: For one example.
-        loss: Of the output and the target of one example, ().
+        model: The model of one example.
+        loss: A function of the output and the target of one example, ().
         optimizer: fnn's or Optax's.
         data: Inputs and targets, (x, y), each an array or a pytree of arrays with a leading
-            axis over the examples. Or `fnn.data.Streamed(x, y)`, which is read piece by
-            piece. Or an iterable of batches `(x, y)` or `(x, y, weights)`, such as a
-            PyTorch `DataLoader`, a Grain or a TensorFlow data set, one pass being an
-            epoch; or a function from the number of an epoch, from 0, to one. Batches are
-            read ahead in a thread. Worker processes must not be forked, as JAX has
+            axis over the examples. Or `fnn.data.Streamed(x, y)`, which is read in chunks.
+            Or an iterable of batches `(x, y)` or `(x, y, weights)`, such as a PyTorch
+            `DataLoader`, a Grain or a TensorFlow data set, of which one pass is an epoch;
+            or a function from the number of an epoch, from 0, to such an iterable. Batches
+            are read ahead in a thread. Worker processes must not be forked, as JAX has
             threads: give PyTorch's `multiprocessing_context="forkserver"`.
         key: A typed key; initial values, orders and all noise are made from it.
-        epochs: How often every example is used.
-        batch_size: How many examples make a step: 1 for stochastic gradient descent, all
+        epochs: Number of passes over the data.
+        batch_size: Number of examples in a step: 1 for stochastic gradient descent, all
             for batch gradient descent.
-        validation: Inputs and targets that are evaluated after every epoch.
-        metrics: Further functions like `loss`, by name, to be reported.
+        validation: Inputs and targets to evaluate on after every epoch.
+        metrics: Further functions like `loss` to report, by name.
         regularizer: A function of the parameters, (), added to the mean loss.
         augment: Changes one input at random in training: `(key, x) -> x`; or a
             `fnn.data.BatchAugmentation`, such as `fnn.data.Mixup`, which changes a
             batch: `(key, x, y) -> (x, y)`.
-        gradient: In place of the gradient of the mean loss, a transform of the loss of
-            one example; see `make_step`.
-        accumulate: Into how many microbatches a batch is split to save memory; see
+        gradient: A transform of the loss of one example, in place of the gradient of the
+            mean loss; see `make_step`.
+        accumulate: Number of microbatches into which a batch is split to save memory; see
             `make_step`.
-        early_stopping: When to stop; what was best by its metric is returned, whatever
-            ended training.
-        callbacks: Functions that are called with an `EpochEnd` after every epoch; training
-            stops where one returns True, or NumPy's or JAX's. After a kill, an epoch may
+        early_stopping: When to stop; `fit` returns the best by its metric, whatever ended
+            training.
+        callbacks: Functions that are called with an `EpochEnd` after every epoch. Training
+            stops if one returns True, also NumPy's or JAX's. After a kill, an epoch may
             come twice.
-        checkpoint: A folder, or a `fnn.checkpoint.Checkpointer` of one, where training is
-            saved after every epoch, at an interrupt and, in long epochs, every half minute.
+        checkpoint: A folder, or a `fnn.checkpoint.Checkpointer` of one, to save training
+            to after every epoch, at an interrupt and, in long epochs, every half minute.
         mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; batches are
             split among those along its axis `data`.
-        sharding: How the parameters lie on the mesh: on every device by default,
+        sharding: Where the parameters are on the mesh: on every device by default,
             `fnn.sharding.FullySharded()`, or as a `fnn.sharding.ByPath` says.
         params: Parameters to start from, instead of `model.init`'s.
         state: State to start from, together with `params`.
@@ -156,21 +156,21 @@ def fit(
 
     Returns:
         `(params, state, history)`. The history has an array, (epochs,), for `"loss"`,
-        every metric, `"penalty"` where there is a regularizer, each of these but the
-        penalty with `"val_"` before it where there is validation data, `"clipped"` and
-        `"gradient_norm"` where there is a transform of gradients, `"learning_rate"` where
-        the optimizer's state holds it (of several rates one for each, by its glob of
-        `ByPath`, `"learning_rate[head/*]"`, or `"learning_rate[others]"` of `Muon`),
-        `"skipped"`, how many steps a `DynamicLossScale`
-        has skipped by then, and `"seconds"`. Training figures are averages over the
-        epoch, while the parameters change.
+        every metric, `"penalty"` with a regularizer, each of these but the penalty with
+        `"val_"` before it with validation data, `"clipped"` and `"gradient_norm"` with a
+        `gradient`, `"learning_rate"` if the optimizer's state holds it (one for each of
+        several rates, by its glob of `ByPath`, `"learning_rate[head/*]"`, or
+        `"learning_rate[others]"` of `Muon`), `"skipped"`, the number of steps that a
+        `DynamicLossScale` has skipped so far, and `"seconds"`. Training figures are
+        averages over the epoch, while the parameters change.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If data is empty, differs in length or is not finite, if the model,
             the loss or a metric refuses it, if there are fewer examples than
             `batch_size`, if `accumulate` does not divide it, if `early_stopping` watches
-            what the history won't have, or if the checkpoint is of another training.
+            a metric that the history won't have, or if the checkpoint is of another
+            training.
         OSError: If the folder for checkpoints can't be written to.
 
     Example:

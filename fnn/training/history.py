@@ -1,4 +1,4 @@
-"""What training reports: a history of all epochs, and the end of each, to callbacks."""
+"""The history of training, the end of each epoch, and callbacks that write it down."""
 
 import csv
 import functools
@@ -23,9 +23,9 @@ Figures: TypeAlias = dict[str, float]
 class EpochEnd(NamedTuple):
     """What a callback sees after an epoch: its number, from 0, and what came of it.
 
-    `figures` is the epoch's row of the history, `step` the number of steps taken since
-    training began. Arrays can't be changed, so a callback can't change training but by
-    what it returns.
+    `figures` is the epoch's row of the history, `step` the number of steps since training
+    began. Arrays can't be changed, so a callback influences training only by what it
+    returns.
     """
 
     epoch: int
@@ -36,7 +36,7 @@ class EpochEnd(NamedTuple):
 
 
 Callback: TypeAlias = Callable[[EpochEnd], bool | None]
-"""Called after every epoch; training stops where it returns True."""
+"""Called after every epoch; training stops if one returns True."""
 
 
 def save_history(history: Mapping[str, ArrayLike], path: str | Path) -> None:
@@ -101,7 +101,7 @@ def load_history(path: str | Path) -> History:
 
 
 def columns(rows: Sequence[Figures]) -> History:
-    """Return the columns of all names in the rows; NaN where a row lacks one.
+    """Return a column for every name in the rows, with NaN for a row that lacks it.
 
     Example:
         >>> columns([{"loss": 2.0}, {"loss": 1.0, "learning_rate": 0.5}])
@@ -114,9 +114,9 @@ def columns(rows: Sequence[Figures]) -> History:
 def optimizer_figures(
     optimizer: GradientTransformation, opt_state: Any
 ) -> dict[str, Array]:
-    """Return what the state of an optimizer holds that a history shows.
+    """Return the figures of a history that come from the state of an optimizer.
 
-    That is `"learning_rate"`, or for an optimizer with several rates one for each, such
+    They are `"learning_rate"`, or for an optimizer with several rates one for each, such
     as `"learning_rate[head/*]"`, and `"skipped"` for a `DynamicLossScale`.
     """
     rates = named_rates(optimizer, opt_state)
@@ -161,7 +161,7 @@ class TensorBoard(Value):
     Needs the extra `tensorboard`. Look at it by `tensorboard --logdir FOLDER`.
 
     Args:
-        folder: Where the event files go.
+        folder: The folder for the event files.
 
     Example:
         >>> fnn.training.TensorBoard("runs/first")
@@ -184,7 +184,7 @@ class TensorBoard(Value):
 
 @functools.cache
 def _writer(folder: str) -> Any:
-    """Return the one writer of a folder, which writes one file."""
+    """Return the writer of a folder; there is one, as each would write another file."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:

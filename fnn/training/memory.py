@@ -34,15 +34,15 @@ class MemoryReport(NamedTuple):
 def memory_report(
     step: Callable[..., Any], train_state: TrainState, batch: PyTree
 ) -> MemoryReport:
-    """Return what memory a step takes by XLA's account, without running it.
+    """Return the memory that a step takes by XLA's account, without running it.
 
-    The step is compiled, which takes as long as its first call. Data that a program
-    keeps on the device besides the batch is not counted.
+    The step is compiled, which takes as long as its first call. Other data that a program
+    keeps on the device is not counted.
 
     Args:
-        step: What `make_step` makes, or that under `jax.jit`, with donation or without.
+        step: What `make_step` makes, also under `jax.jit`, with donation or without.
         train_state: The state before the step, or the `jax.ShapeDtypeStruct` of each array.
-        batch: A batch, or the same of it.
+        batch: A batch, or the `jax.ShapeDtypeStruct` of each array.
 
     Returns:
         Bytes of the parameters; of the model's state; of the optimizer's state, with that

@@ -1,4 +1,4 @@
-"""What training minimizes, as a function of parameters, state, a batch and a key."""
+"""The objective that training minimizes: a function of params, state, a batch and a key."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -23,10 +23,10 @@ from fnn.values import Value, show
 Metric: TypeAlias = Callable[[Any, Any], Array]
 """From the output and the target of one example to a scalar."""
 Augmentation: TypeAlias = Callable[[Key, PyTree], PyTree] | BatchAugmentation
-"""Of one input, or of a batch with its targets."""
+"""Changes one input, or a batch with its targets."""
 REPORTED = ("loss", "penalty", "clipped", "gradient_norm")
-# What the key of a step is folded with to make that of the gradient: no batch is so large
-# that the key of one of its examples is the same.
+# Folded into the key of a step, this makes the key of the gradient. No batch is so large
+# that one of its examples has the same key.
 GRADIENT_KEY = 2**32 - 1
 
 
@@ -58,9 +58,8 @@ class Supervised(Value):
             params: Parameters of the model.
             state: State of the model.
             batch: `(x, y)` or `(x, y, weights)`, each with a leading batch axis. An
-                example of weight 0 counts nowhere but in the statistics of layers that
-                couple the batch. A `BatchAugmentation` gets examples that count in its
-                place.
+                example of weight 0 is ignored, except in the statistics of layers that
+                couple the batch. A `BatchAugmentation` gets other examples in its place.
             key: A typed key.
 
         Returns:
@@ -183,7 +182,7 @@ class Supervised(Value):
     def _augmented(
         self, x: PyTree, y: PyTree, key: Key, weights: Array | None = None
     ) -> tuple[PyTree, PyTree, Key]:
-        """Return the batch, changed at random where training does so, and a key."""
+        """Return the batch, changed at random if there is an augmentation, and a key."""
         if self.augment is None:
             return x, y, key
         key, augment_key = jax.random.split(key)
@@ -195,7 +194,7 @@ class Supervised(Value):
         return jax.vmap(self.augment)(keys, x), y, key
 
     def weight(self, batch: tuple[PyTree, ...]) -> Array:
-        """Return Σᵢ wᵢ of a batch, (): by what its mean counts among those of others."""
+        """Return Σᵢ wᵢ, (): the weight of this batch's mean in an average over batches."""
         x, _, *weights = batch
         return jnp.sum(weights[0], dtype=jnp.result_type(float)) if weights else count(x)
 
@@ -215,21 +214,21 @@ def supervised(
     """Make the objective of supervised learning: 1/B Σᵢ loss(f(xᵢ), yᵢ) + Ω(params).
 
     Args:
-        model: For one example.
-        loss: Of the output and the target of one example, ().
-        metrics: Further functions like `loss`, by name, that are reported alongside.
+        model: The model of one example.
+        loss: A function of the output and the target of one example, ().
+        metrics: Further functions like `loss` to report, by name.
         regularizer: Ω, a function of the parameters, added to the mean loss and
             reported as `"penalty"`.
         augment: Changes one input at random in training: `(key, x) -> x`; or a
             `fnn.data.BatchAugmentation`, which changes a batch: `(key, x, y) -> (x, y)`.
 
     Returns:
-        A value that is called `(params, state, batch, key)` and gives
-        `(objective, (state, metrics))`. Any function of that kind can be trained.
+        A value that is called `(params, state, batch, key)` and returns
+        `(objective, (state, metrics))`. Any such function can be trained.
 
     Raises:
-        TypeError: If the model is batched already or is not a layer, or if something is
-            not a function that must be one.
+        TypeError: If the model is batched already or is not a layer, or if another
+            argument is not a function.
         ValueError: If a metric is named `"loss"`, `"penalty"`, `"clipped"` or
             `"gradient_norm"`.
 
@@ -256,7 +255,7 @@ def supervised(
 
 
 def _check_augmentation(augment: Any) -> None:
-    """Raise unless this changes one input, or a batch."""
+    """Raise unless `augment` changes one input, or a batch."""
     if isinstance(augment, list | tuple):
         raise TypeError(
             f"augment must be one function, got {checks.describe(augment)}; several are "
@@ -295,7 +294,7 @@ def mean_over_batch(
 
 
 def _mean(values: Array, weights: Array | None) -> Array:
-    """Return the weighted mean; what has weight 0 may be NaN."""
+    """Return the weighted mean; a value of weight 0 may be NaN."""
     values = as_dtype(values, mean_dtype(values.dtype))
     if weights is None:
         return jnp.mean(values)
@@ -313,17 +312,18 @@ def _parts(batch: Any) -> tuple[PyTree, ...]:
 
 
 def _as_mask(weights: Array | None = None) -> Array | None:
-    """Return the weights of a batch as what they are for gradients of single examples."""
+    """Return the weights of a batch as a mask of examples, or None if there are none."""
     if weights is not None and weights.dtype != bool:
         raise TypeError(
-            f"per-example gradients need weights that are booleans, which examples count; "
-            f"got {checks.describe(weights)}; weight the loss itself instead"
+            f"per-example gradients need weights that are booleans, which say which "
+            f"examples count; got {checks.describe(weights)}; weight the loss itself "
+            f"instead"
         )
     return weights
 
 
 def _check_kept(state: State, new: State) -> None:
-    """Raise unless a model hands its state on as it got it."""
+    """Raise unless a model returns the state that it was given."""
     old = tree.flatten(state)
     for path, leaf in tree.flatten(new).items():
         if leaf is not old.get(path):
@@ -337,7 +337,7 @@ def _check_kept(state: State, new: State) -> None:
 
 
 def check_functions(functions: Any, name: str) -> None:
-    """Raise unless these are functions of an output and a target, by name."""
+    """Raise unless `functions` maps names to functions of an output and a target."""
     example = "{'accuracy': fnn.metrics.accuracy}"
     if not isinstance(functions, Mapping):
         raise TypeError(
@@ -346,12 +346,12 @@ def check_functions(functions: Any, name: str) -> None:
         )
     for label, function in functions.items():
         if not isinstance(label, str):
-            raise TypeError(f"{name} must have texts as names, got {label!r}")
+            raise TypeError(f"{name} must have strings as names, got {label!r}")
         check_callable(function, f"{name}[{label!r}]", "(output, target) of one example")
 
 
 def check_callable(function: Any, name: str, arguments: str) -> None:
-    """Raise unless this is a function, or a value that is called like one."""
+    """Raise unless `function` can be called and is not a class."""
     if isinstance(function, type):
         raise TypeError(f"{name} is the class {show(function)}; give an instance of it")
     if not callable(function):

@@ -123,7 +123,8 @@ def check_gradient_state(
     """Raise unless a state of a gradient has the structure and dtypes of its `init`'s."""
     expected = jax.eval_shape(lambda p: initial_gradient_state(gradient, p), params)
     got = jax.eval_shape(lambda: gradient_state)
-    same = jax.tree.structure(got) == jax.tree.structure(expected) and all(
+    structures: list[Any] = [jax.tree.structure(state) for state in (got, expected)]
+    same = structures[0] == structures[1] and all(
         (a.shape, a.dtype) == (b.shape, b.dtype)
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
     )

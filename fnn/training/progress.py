@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class Display(Protocol):
-    """A context that is told how far training has come."""
+    """A context manager that shows how far training has come."""
 
     def __enter__(self) -> "Display": ...
 
@@ -17,29 +17,29 @@ class Display(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
-    def advance(self, epoch: int, steps: int, figures: dict[str, float]) -> None:
-        """Say that so many steps of the epoch, which counts from 0, are done.
+    def advance(self, epoch: int, batches: int, figures: dict[str, float]) -> None:
+        """Show that this number of batches of an epoch, counted from 0, is done.
 
         `figures` are means over the examples of the epoch so far.
         """
 
     def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
-        """Say that the epoch is over, what came of it, and of how many examples."""
+        """Show that an epoch is over, its figures, and its speed for this many examples."""
 
     def say(self, message: str) -> None:
         """Print a line."""
 
 
 def make_display(
-    progress: bool, epochs: int, steps: int | None, *, unit: str = "epoch"
+    progress: bool, epochs: int, batches: int | None, *, unit: str = "epoch"
 ) -> Display:
-    """Return a bar on a terminal where `rich` is installed, else plain lines.
+    """Return a bar on a terminal if `rich` is installed, else plain lines.
 
     Args:
         progress: Whether to show anything.
-        epochs: How many there are.
-        steps: How many steps an epoch has, if that is known.
-        unit: What is counted, if not epochs.
+        epochs: The number of epochs.
+        batches: The number of batches in an epoch, if it is known.
+        unit: The word for what is counted, if not epochs.
     """
     if not progress:
         return _Silent()
@@ -49,12 +49,12 @@ def make_display(
         return _Lines(epochs, unit)
     console = Console()
     if console.is_terminal or console.is_jupyter:
-        return _Bar(console, epochs, steps, unit)
+        return _Bar(console, epochs, batches, unit)
     return _Lines(epochs, unit)
 
 
 def format_row(row: dict[str, float]) -> str:
-    """Return metrics as one line; rates in scientific notation, `seconds` left out.
+    """Return metrics as one line, with rates in scientific notation, without `seconds`.
 
     Example:
         >>> format_row({"loss": 0.12345, "learning_rate": 0.001, "seconds": 1.0})
@@ -71,7 +71,7 @@ def format_row(row: dict[str, float]) -> str:
 
 
 def format_speed(row: dict[str, float], examples: float) -> str:
-    """Return how long an epoch took, and how many examples that is in a second.
+    """Return the time that an epoch took, and its examples per second.
 
     Example:
         >>> format_speed({"loss": 0.5, "seconds": 2.0}, 60_000)
@@ -87,7 +87,7 @@ class _Silent:
     def __exit__(self, *error: Any) -> None:
         pass
 
-    def advance(self, epoch: int, steps: int, figures: dict[str, float]) -> None:
+    def advance(self, epoch: int, batches: int, figures: dict[str, float]) -> None:
         pass
 
     def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
@@ -98,7 +98,7 @@ class _Silent:
 
 
 class _Lines(_Silent):
-    """A line an epoch."""
+    """One line for each epoch."""
 
     def __init__(self, epochs: int, unit: str = "epoch") -> None:
         self.epochs, self.unit = epochs, unit
@@ -115,12 +115,12 @@ class _Bar(_Silent):
     """A bar over all epochs, and the latest figures on a line below."""
 
     def __init__(
-        self, console: Any, epochs: int, steps: int | None, unit: str = "epoch"
+        self, console: Any, epochs: int, batches: int | None, unit: str = "epoch"
     ) -> None:
         from rich import progress
         from rich.live import Live
 
-        self.steps = steps
+        self.batches = batches
         self.bar = progress.Progress(
             progress.TextColumn(unit),
             progress.MofNCompleteColumn(),
@@ -144,11 +144,11 @@ class _Bar(_Silent):
     def __exit__(self, *error: Any) -> None:
         self.live.stop()
 
-    def advance(self, epoch: int, steps: int, figures: dict[str, float]) -> None:
-        done = steps / self.steps if self.steps else 0
+    def advance(self, epoch: int, batches: int, figures: dict[str, float]) -> None:
+        done = batches / self.batches if self.batches else 0
         self.bar.update(self.task, completed=epoch + done)
-        of = f"/{self.steps}" if self.steps else ""
-        self.live.update(self._view(f"step {steps}{of}  {format_row(figures)}"))
+        of = f"/{self.batches}" if self.batches else ""
+        self.live.update(self._view(f"step {batches}{of}  {format_row(figures)}"))
 
     def epoch(self, epoch: int, row: dict[str, float], examples: float) -> None:
         self.bar.update(self.task, completed=epoch + 1)

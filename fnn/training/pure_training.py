@@ -1,4 +1,4 @@
-"""Training as one pure function of arrays, to be mapped and compiled as a whole."""
+"""`train`: training as one pure function of arrays, to map and to compile as a whole."""
 
 import functools
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from fnn.values import show
 
 
 class Trained(NamedTuple):
-    """What `train` returns: the state after the last step, and figures of every epoch."""
+    """The result of `train`: the state after the last step, and figures of every epoch."""
 
     train_state: TrainState
     history: dict[str, Array]
@@ -55,41 +55,41 @@ def train(
     """Train as `fit` does, as a pure function: one compiled loop over epochs and steps.
 
     Initial values, orders, batches and noise are those of `fit` with the same key, and so
-    are the results, up to rounding. Nothing is printed, saved or stopped: training goes
-    on where a loss is not finite.
+    are the results, up to rounding. Nothing is printed or saved, and training does not
+    stop, not even after a loss that is not finite.
 
-    Being pure, it can be mapped by `jax.vmap` over keys, initial parameters and whatever
-    numbers objective and optimizer are made of, such as learning rates. A whole population
-    is then trained in one compiled call. Networks that share a key share the order of
-    their examples, and the batches are gathered once for all of them. On a CPU that one
-    network keeps busy, `jax.lax.map` in place of `jax.vmap` is faster.
+    As it is pure, `jax.vmap` maps it over keys, initial parameters and the numbers in
+    objective and optimizer, such as learning rates. One compiled call then trains a whole
+    population. Networks that share a key share the order of their examples, and each batch
+    is gathered once for all of them. On a CPU that one network keeps busy, `jax.lax.map`
+    is faster than `jax.vmap`.
 
     Args:
-        objective: What `supervised` makes; or, where `params` or `train_state` is given
-            and `validation` is not, any objective of `make_step`.
+        objective: What `supervised` makes; or, if `params` or `train_state` is given and
+            `validation` is not, any objective of `make_step`.
         optimizer: fnn's or Optax's. Numbers inside may be traced.
         data: Inputs and targets, (x, y), each an array or a pytree of arrays with a leading
-            axis over the examples. Inside of `jax.jit`, let it be an argument.
+            axis over the examples. Inside of `jax.jit`, make it an argument.
         key: A typed key; initial values, orders and all noise are made from it.
-        epochs: How often every example is used.
-        batch_size: How many examples make a step.
-        validation: Inputs and targets that are evaluated after every epoch.
-        gradient: In place of the gradient of the mean loss, a transform of the loss of
-            one example; see `make_step`.
-        accumulate: Into how many microbatches a batch is split; see `make_step`.
+        epochs: Number of passes over the data.
+        batch_size: Number of examples in a step.
+        validation: Inputs and targets to evaluate on after every epoch.
+        gradient: A transform of the loss of one example, in place of the gradient of the
+            mean loss; see `make_step`.
+        accumulate: Number of microbatches into which a batch is split; see `make_step`.
         params: Parameters to start from, instead of the model's initial ones.
         state: State to start from, together with `params`.
-        train_state: Where to go on, from `train` with the same key, data and batch size:
-            5 epochs and then 3 more are the same as 8.
+        train_state: The state to go on from, made by `train` with the same key, data and
+            batch size: 5 epochs and then 3 more are the same as 8.
 
     Returns:
-        The last train state, and a history as that of `fit`, without `"seconds"`: an
+        The last train state, and a history like that of `fit`, without `"seconds"`: an
         array, (epochs,), for each name.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If data is empty or differs in length, or, where its values can be seen,
-            is refused by the model, the loss or a metric; if there are fewer examples than
+        ValueError: If data is empty or differs in length; if the model, the loss or a
+            metric refuses it, unless it is traced; if there are fewer examples than
             `batch_size`; if `accumulate` does not divide it; or if both `params` and
             `train_state` are given.
 

@@ -30,7 +30,7 @@ from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 from fnn.values import Value, show
 
 VALUE = "value of the objective"
-"""Under what name a step keeps it among the metrics, for optimizers that ask for it."""
+"""The name under which a step keeps it among the metrics, for optimizers that use it."""
 
 
 class TrainState(NamedTuple):
@@ -148,7 +148,7 @@ class Step(Value):
         updates, opt_state = updated(self.optimizer, grads, opt_state, params, extra)
         params = apply_updates(params, updates)
         after = TrainState(params, new, opt_state, key, step + 1, gradient_state)
-        # A private step is taken whatever was drawn: without, it would tell.
+        # A private step is taken even with an empty batch: to skip it would reveal that.
         if self.gradient is None and may_be_empty(self.objective, batch):
             objective: Any = self.objective
             counts = objective.weight(batch) != 0
@@ -186,7 +186,7 @@ class Step(Value):
             objective = _reporting(objective)
         if scale is not None:
             objective = _scaled(objective, scale)
-        gradient: Gradient = jax.grad(_constant(objective, frozen), has_aux=True)
+        gradient: Gradient = jax.grad(_with_frozen(objective, frozen), has_aux=True)
         if self.accumulate == 1:
             return gradient
         return accumulated(gradient, self.accumulate, self.objective)
@@ -206,13 +206,13 @@ def make_step(
         objective: Called `(params, state, batch, key)`; returns
             `(objective, (state, metrics))`, as what `supervised` makes does.
         optimizer: fnn's or Optax's. The scale of a `DynamicLossScale` multiplies the
-            objective. Of parameters that it never moves, as `frozen_mask` says, no
-            gradient is computed. One whose `update` takes Optax's extra arguments gets
+            objective. No gradient is computed for parameters that it never moves, as
+            `frozen_mask` says. If its `update` takes Optax's extra arguments, it gets
             `value`, the objective, `grad`, its gradient, and `value_fn`, the objective as
             a function of the parameters; with `accumulate`, `value` is the mean over the
             microbatches, and `value_fn` computes the batch in one piece.
-        gradient: In place of the gradient of the mean loss, a transform of the loss of
-            one example, such as `functools.partial(fnn.per_example.clipped_gradient,
+        gradient: A transform of the loss of one example, in place of the gradient of the
+            mean loss, such as `functools.partial(fnn.per_example.clipped_gradient,
             max_norm=1.0, normalize_by=64)`. The objective must have a method
             `per_example_gradient`, as what `supervised` makes does; the weights of a
             batch are then booleans. The step also reports `"clipped"`, the share of the
@@ -220,16 +220,17 @@ def make_step(
             `fnn.training.PerExampleGradient`, which has a state: give it to
             `TrainState.create` too; the objective must then have a method
             `per_example_gradient_with_state`.
-        accumulate: Into how many microbatches, run one after the other, a batch is split
-            to save memory. Gradients and metrics are means over all examples, as without,
-            but layers that couple the examples, like `BatchNorm`, see a microbatch, and
-            random ones have other keys. Microbatches weigh the same, unless the objective
-            has a method `weight(batch)`, as what `supervised` makes does.
+        accumulate: Number of microbatches into which a batch is split to save memory; they
+            run one after the other. Gradients and metrics are still means over all
+            examples, but layers that couple the examples, like `BatchNorm`, see one
+            microbatch, and random ones have other keys. Microbatches weigh the same,
+            unless the objective has a method `weight(batch)`, as what `supervised` makes
+            does.
             Such a weight of 0 says that no example of a batch counts: then the step
             returns the state as it was, and NaN for means over the batch, unless there
             is a `gradient`. A microbatch of weight 0 counts nowhere. An objective whose
             method `may_be_empty(batch)` returns False saves the step this choice.
-        layout: Where the new state is to lie, on a mesh of several devices; see
+        layout: Where the new state belongs on a mesh of several devices; see
             `fnn.sharding`.
 
     Returns:
@@ -242,8 +243,8 @@ def make_step(
         `jax.jit` that make them faster on the CPU.
 
     Raises:
-        TypeError: If the optimizer is none, or the objective has no gradients of single
-            examples where `gradient` asks for them.
+        TypeError: If `optimizer` is not an optimizer, or the objective lacks the method
+            that `gradient` needs.
             From the step, if it needs an extra argument that can't be given.
         ValueError: If `accumulate` is not a positive integer, or not 1 where there is a
             `gradient`; from the step, if it does not divide the number of examples.
@@ -285,9 +286,9 @@ def make_step(
 
 
 def _if(counts: Array, after: TrainState, before: TrainState) -> TrainState:
-    """Return the state after a step, or where no example counts, the one before it.
+    """Return the state after a step, or if no example counts, the state before it.
 
-    XLA fuses the choice into the update of each array, which has both at hand.
+    XLA fuses the choice into the update of each array, which reads both anyway.
     """
 
     def chosen(new: Any, old: Any) -> Any:
@@ -300,7 +301,7 @@ def _if(counts: Array, after: TrainState, before: TrainState) -> TrainState:
 
 
 def _gathering(gradient: Gradient, layout: Layout) -> Gradient:
-    """Return the gradient at parameters that are gathered, itself scattered as they are."""
+    """Return a gradient that gathers the parameters, and scatters what it computes."""
 
     def gathering(params: Params, *arguments: Any) -> tuple[PyTree, Any]:
         grads, aux = gradient(layout.gather(params), *arguments)
@@ -309,23 +310,23 @@ def _gathering(gradient: Gradient, layout: Layout) -> Gradient:
     return gathering
 
 
-def _constant(function: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:
-    """Return the function, its gradients to frozen parameters being 0 and free."""
+def _with_frozen(function: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:
+    """Return a function whose gradients to frozen parameters are 0, at no cost."""
 
-    def constant(params: Params, *arguments: Any) -> Any:
+    def with_frozen(params: Params, *arguments: Any) -> Any:
         params = jax.tree.map(
             lambda stop, leaf: jax.lax.stop_gradient(leaf) if stop else leaf, frozen, params
         )
         return function(params, *arguments)
 
-    return constant
+    return with_frozen
 
 
 def _of_what_moves(gradient: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:
     """Return the transform; frozen parameters have no part in the norms."""
 
     def transform(loss: Callable[..., Any], *, has_aux: bool) -> Any:
-        return gradient(_constant(loss, frozen), has_aux=has_aux)
+        return gradient(_with_frozen(loss, frozen), has_aux=has_aux)
 
     return transform
 
@@ -340,11 +341,11 @@ class _Moving(PerExampleGradient):
         return self.gradient.init(params)
 
     def __call__(self, loss: Callable[..., Any], *, has_aux: bool) -> Any:
-        return self.gradient(_constant(loss, self.frozen), has_aux=has_aux)
+        return self.gradient(_with_frozen(loss, self.frozen), has_aux=has_aux)
 
 
 def _reporting(objective: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the objective, whose value is also among the metrics, under `VALUE`."""
+    """Return an objective that also reports its value among the metrics, as `VALUE`."""
 
     def reporting(*arguments: Any) -> tuple[Array, Any]:
         value, (state, metrics) = objective(*arguments)
