@@ -8,23 +8,25 @@ import jax.numpy as jnp
 
 from fnn import checks, tree
 from fnn.metrics.streaming import mean_dtype
+from fnn.training.objective import count, may_be_empty
 from fnn.types import Array, Key, Params, PyTree, State, wide
 
 Gradient: TypeAlias = Callable[
     [Params, State, PyTree, Key], tuple[PyTree, tuple[State, dict[str, Array]]]
 ]
-"""Of `(params, state, batch, key)`: gradients, and the pair of new state and metrics."""
+"""From `(params, state, batch, key)` to gradients, and the pair of state and metrics."""
 
 
 def accumulated(gradient: Gradient, times: int, objective: Any) -> Gradient:
     """Return Σᵢ wᵢ gradient(batchᵢ) / Σᵢ wᵢ, over `times` microbatches of a batch.
 
-    The weights are those that the objective's method `weight` gives, if it has one.
+    The weights are those of the objective's method `weight`, if it has one, else the
+    numbers of examples.
 
-    They are run one after the other, so that only one at a time takes memory. The state
-    passes from each to the next, each has a key of its own, and metrics are averaged as
-    the gradients are. A microbatch without weight counts nowhere, even where it is not
-    finite, and leaves the state as it is. Metrics are NaN where none has weight.
+    Microbatches run one after the other, so that only one at a time takes memory. The
+    state passes from each to the next, each has a key of its own, and metrics are averaged
+    as the gradients are. A microbatch of weight 0 is ignored, even if it is not finite,
+    and leaves the state as it is. Metrics are NaN if all weights are 0.
     """
 
     def whole(
@@ -56,26 +58,11 @@ def accumulated(gradient: Gradient, times: int, objective: Any) -> Gradient:
     return whole
 
 
-def may_be_empty(objective: Any, batch: PyTree) -> bool:
-    """Return whether the weight of a batch may be 0, so that a step must look at it.
-
-    It may wherever the objective has a method `weight`, unless its method `may_be_empty`
-    says otherwise of the batch.
-    """
-    asked = getattr(objective, "may_be_empty", None)
-    return hasattr(objective, "weight") and (asked is None or asked(batch))
-
-
-def count(batch: PyTree) -> Array:
-    """Return the number of examples of a batch, ()."""
-    return jnp.asarray(float(checks.leading_length(batch, "a batch")))
-
-
 def split(batch: PyTree, times: int) -> PyTree:
-    """Return a batch as so many microbatches, which are a new leading axis.
+    """Return a batch as microbatches, (batch, ...) -> (times, batch / times, ...).
 
-    Number i has the examples i, i + times, i + 2 times, …, so that where a batch is
-    spread over devices, each of its microbatches is as well.
+    Number i has the examples i, i + times, i + 2 times, …, so that if a batch is spread
+    over devices, each of its microbatches is spread as well.
 
     Example:
         >>> split(jax.numpy.arange(6), 2)
@@ -89,7 +76,7 @@ def split(batch: PyTree, times: int) -> PyTree:
 
 
 def check_divisible(size: int, times: int) -> None:
-    """Raise unless so many examples can be split into so many microbatches."""
+    """Raise unless `times` divides `size`."""
     if size % times:
         raise ValueError(
             f"accumulate={times} microbatches can't be made of a batch of {size} "
@@ -98,7 +85,7 @@ def check_divisible(size: int, times: int) -> None:
 
 
 def _portion(share: Array, values: PyTree) -> Any:
-    """Return share · values in wide dtypes; zeros where the share is 0."""
+    """Return share · values in wide dtypes; zeros if the share is 0, also for NaN."""
 
     def portion(value: Array) -> Array:
         value = value.astype(mean_dtype(value.dtype))

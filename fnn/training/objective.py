@@ -11,7 +11,6 @@ from fnn.data.mixing import BatchAugmentation, refilled
 from fnn.layers.base import Layer
 from fnn.layers.combinators import Batched, batched
 from fnn.metrics.streaming import mean_dtype
-from fnn.training.accumulation import count
 from fnn.training.per_example_gradient import (
     AnyGradient,
     initial_gradient_state,
@@ -358,3 +357,18 @@ def check_callable(function: Any, name: str, arguments: str) -> None:
         raise TypeError(
             f"{name} must be a function of {arguments}, got {checks.describe(function)}"
         )
+
+
+def may_be_empty(objective: Any, batch: PyTree) -> bool:
+    """Return whether the weight of a batch may be 0, so that a step must look at it.
+
+    It may for any objective with a method `weight`, unless its method `may_be_empty`
+    returns False for the batch.
+    """
+    asked = getattr(objective, "may_be_empty", None)
+    return hasattr(objective, "weight") and (asked is None or asked(batch))
+
+
+def count(batch: PyTree) -> Array:
+    """Return the number of examples of a batch, ()."""
+    return jnp.asarray(float(checks.leading_length(batch, "a batch")))

@@ -93,7 +93,7 @@ AnyGradient: TypeAlias = PerExampleGradient | Callable[..., Callable[..., Any]]
 """What `make_step` and `fit` take as `gradient`: with a state, or without."""
 
 
-def initial_gradient_state(gradient: AnyGradient | None, params: Params) -> PyTree:
+def initial_gradient_state(gradient: AnyGradient, params: Params) -> PyTree:
     """Return the state of a gradient before the first step; `()` if it has none."""
     if not isinstance(gradient, PerExampleGradient):
         return ()

@@ -18,8 +18,8 @@ from fnn.optimizers.base import (
     updated,
 )
 from fnn.sharding import Layout
-from fnn.training.accumulation import Gradient, accumulated, may_be_empty
-from fnn.training.objective import check_callable
+from fnn.training.accumulation import Gradient, accumulated
+from fnn.training.objective import check_callable, may_be_empty
 from fnn.training.per_example_gradient import (
     AnyGradient,
     PerExampleGradient,
@@ -83,7 +83,9 @@ class TrainState(NamedTuple):
         checks.typed_key(key, "training")
         check_optimizer(optimizer, "TrainState.create")
         step = jnp.zeros((), jnp.int32)
-        gradient_state = initial_gradient_state(gradient, params)
+        gradient_state = (
+            () if gradient is None else initial_gradient_state(gradient, params)
+        )
         return cls(params, state, optimizer.init(params), key, step, gradient_state)
 
 
