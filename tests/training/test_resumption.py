@@ -71,7 +71,7 @@ def compiled_programs(tmp_path_factory):
 @pytest.fixture
 def start_training(start_process, compiled_programs):
     """Return what starts `resumed_training` in a process."""
-    path = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
     environment = os.environ | compiled_programs | path
 
     def start(*arguments):

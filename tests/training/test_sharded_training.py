@@ -22,7 +22,7 @@ def run(*arguments):
             **os.environ,
             "XLA_FLAGS": FLAGS,
             "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": str(PROGRAM.parent.parent),
+            "PYTHONPATH": str(PROGRAM.parents[2]),
         },
     )
     assert result.returncode == 0, result.stderr[-3000:]

@@ -1,6 +1,6 @@
 """Train with checkpoints in a process of its own, which the tests kill or interrupt.
 
-python tests/resumed_training.py CHECKPOINTS EVERY RESULT [EPOCH]
+python tests/training/resumed_training.py CHECKPOINTS EVERY RESULT [EPOCH]
 
 At the end of each epoch it prints its number. At the end of EPOCH it waits for a signal.
 """
