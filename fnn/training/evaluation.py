@@ -290,9 +290,9 @@ def check_metrics(
     name: str,
     rows: NDArray | None = None,
 ) -> None:
-    """Let the model and the metrics raise what is wrong with data, at no cost.
+    """Raise an error if the model or a metric rejects the data, at no cost.
 
-    Data that is traced has no values to look at, and passes.
+    Traced data has no values to look at, and passes.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
         return

@@ -389,14 +389,15 @@ class _Training:
 
     def run(self) -> Trouble | None:
         """Train to the end, or until something stops it; return what went wrong."""
-        previous = None  # the piece before, in which a step that went wrong may lie
+        previous = None  # the step that went wrong may be the last of the piece before
         try:
             while self.position.epoch < self.epochs and not self.position.stop:
-                carry, _, epoch, first, seconds, *_ = self.position
-                began = time.perf_counter() - seconds
+                epoch, first = self.position.epoch, self.position.batch
+                began = time.perf_counter() - self.position.seconds
                 # Closed, so that the thread that reads ahead ends whatever happens.
                 with contextlib.closing(self.source.epoch(epoch, first)) as items:
-                    for piece in self.runner.run(items, carry):
+                    # No variable has the carry: it would live as long as the epoch.
+                    for piece in self.runner.run(items, self.position.carry):
                         if not piece.good:
                             return find_trouble(self.runner.step, previous, piece)
                         previous = piece

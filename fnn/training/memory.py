@@ -13,7 +13,7 @@ from fnn.types import PyTree
 
 
 class MemoryReport(NamedTuple):
-    """What `memory_report` returns: bytes; prints as a table."""
+    """The result of `memory_report`, in bytes; prints as a table."""
 
     parameters: int
     state: int

@@ -90,7 +90,7 @@ class PerExampleGradient(Value):
 
 
 AnyGradient: TypeAlias = PerExampleGradient | Callable[..., Callable[..., Any]]
-"""What `make_step` and `fit` take as `gradient`: with a state, or without."""
+"""The `gradient` of `make_step` and `fit`, with a state or without."""
 
 
 def initial_gradient_state(gradient: AnyGradient, params: Params) -> PyTree:

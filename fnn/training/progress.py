@@ -1,4 +1,4 @@
-"""What `fit` prints while it runs."""
+"""The bar or the lines that `fit` prints while it runs."""
 
 import sys
 from types import TracebackType

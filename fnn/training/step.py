@@ -176,8 +176,9 @@ class Step(Value):
         if self.gradient is not None:
             if scale is not None:
                 raise ValueError(
-                    "gradient can't be had with DynamicLossScale, which would scale what "
-                    "is clipped; compute in bfloat16, which needs no scale"
+                    "gradient can't be had with DynamicLossScale, which would scale the "
+                    "gradients before they are clipped; compute in bfloat16, which needs "
+                    "no scale"
                 )
             if isinstance(self.gradient, PerExampleGradient):
                 compute = objective.per_example_gradient_with_state
@@ -240,7 +241,7 @@ def make_step(
         the state before the step, `jax.jit(step, donate_argnums=0)` lets the new one take
         its memory. That deletes the arrays of the old one, and with them the parameters
         that `TrainState.create` was given: go on with `train_state.params`, and give
-        `jax.tree.map(jax.numpy.copy, params)` where they must live on. No array may be in
+        `jax.tree.map(jax.numpy.copy, params)` if they must live on. No array may be in
         the state twice. If there are convolutions, `compiler_options()` has options for
         `jax.jit` that make them faster on the CPU.
 
@@ -248,7 +249,7 @@ def make_step(
         TypeError: If `optimizer` is not an optimizer, or the objective lacks the method
             that `gradient` needs.
             From the step, if it needs an extra argument that can't be given.
-        ValueError: If `accumulate` is not a positive integer, or not 1 where there is a
+        ValueError: If `accumulate` is not a positive integer, or not 1 with a
             `gradient`; from the step, if it does not divide the number of examples.
 
     Example:
