@@ -6,6 +6,7 @@ than case and underscores, and `ABSENT` what fnn does not have.
 
 import ast
 import difflib
+import fnmatch
 import functools
 from collections.abc import Iterable
 from pathlib import Path
@@ -143,6 +144,20 @@ def hint(module: str, name: str) -> str:
             return f"; fnn has no {what}"
     meant = suggestion(module, name)
     return f"; did you mean {meant}?" if meant else ""
+
+
+def hint_on_paths(pattern: str | tuple[str, ...], paths: list[str]) -> str:
+    """Return what to add to the error for a glob, or several, that match no path.
+
+    Example:
+        >>> hint_on_paths("*/layer/kernel", ["repeat_0/stack/kernel"])
+        "; a Repeat's parameters are under 'stack': '*/stack/kernel' matches"
+    """
+    for glob in (pattern,) if isinstance(pattern, str) else pattern:
+        now = "/".join("stack" if part == "layer" else part for part in glob.split("/"))
+        if now != glob and any(fnmatch.fnmatchcase(path, now) for path in paths):
+            return f"; a Repeat's parameters are under 'stack': {now!r} matches"
+    return f"; the paths are {paths}"
 
 
 def suggestion(module: str, name: str) -> str | None:

@@ -229,24 +229,12 @@ def match(tree: PyTree, pattern: Pattern) -> PyTree:
     paths = list(flatten(tree))
     for glob in globs:
         if not any(fnmatch.fnmatchcase(path, glob) for path in paths):
-            raise ValueError(f"no leaf matches {glob!r}{renamed(glob, paths)}")
+            from fnn.suggestions import hint_on_paths
+
+            raise ValueError(f"no leaf matches {glob!r}{hint_on_paths(glob, paths)}")
     return map_with_path(
         lambda path, _: any(fnmatch.fnmatchcase(path, glob) for glob in globs), tree
     )
-
-
-def renamed(pattern: Pattern, paths: list[str]) -> str:
-    """Return what an error adds where a pattern misses paths, as with a stack's old name.
-
-    Example:
-        >>> renamed("*/layer/kernel", ["repeat_0/stack/kernel"])
-        "; a Repeat's parameters are under 'stack': '*/stack/kernel' matches"
-    """
-    for glob in (pattern,) if isinstance(pattern, str) else pattern:
-        now = "/".join(STACK if part == "layer" else part for part in glob.split("/"))
-        if now != glob and any(fnmatch.fnmatchcase(path, now) for path in paths):
-            return f"; a Repeat's parameters are under {STACK!r}: {now!r} matches"
-    return f"; the paths are {paths}"
 
 
 def partition(tree: PyTree, pattern: Pattern) -> tuple[PyTree, PyTree]:

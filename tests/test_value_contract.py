@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 
+import contracts
 import jax
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_value_prints_compares_hashes_and_pickles(make):
     value = make()
     assert value == make()
     assert hash(value) == hash(make())
-    assert eval(repr(value), {"fnn": fnn, "jax": jax}) == value
+    assert eval(repr(value), {"fnn": fnn, "jax": jax, "contracts": contracts}) == value
     assert pickle.loads(pickle.dumps(value)) == value
     assert value.replace() == value
     with pytest.raises(dataclasses.FrozenInstanceError):

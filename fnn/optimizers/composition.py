@@ -250,9 +250,11 @@ class ByPath(Optimizer):
             )
         for i, (pattern, _) in enumerate(self.rules):
             if paths and i not in paths.values():
+                from fnn.suggestions import hint_on_paths
+
                 raise ValueError(
                     f"ByPath's {pattern!r} gets no leaf: it matches none, or only what the "
-                    f"globs before it have taken{tree.renamed(pattern, list(paths))}"
+                    f"globs before it have taken{hint_on_paths(pattern, list(paths))}"
                 )
         return owners
 
