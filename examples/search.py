@@ -4,9 +4,8 @@
 
 Successive halving: 48 settings train for 3 epochs, the best third of them for 9 in all, the
 best third of these for 27. Settings that differ in their rates train together, in one
-compiled call for each width. What was found is then trained as long as the network of
-`digits.py`, and both are judged on images that no part of the search has seen, by the mean
-over five seeds.
+compiled call for each width. The best setting then trains as long as the network of
+`digits.py`, and both are judged on held-out images, by the mean over five seeds.
 """
 
 import argparse
@@ -65,17 +64,8 @@ def main(
         (images, labels), (0.7, 0.15, 0.15), key=split_key, stratify=labels
     )
     began = time.perf_counter()
-    results = search.successive_halving(
-        setup,
-        SPACE,
-        train,
-        validation=validation,
-        key=search_key,
-        trials=trials,
-        epochs=epochs,
-        least=3,
-        batch_size=32,
-    )
+    study = search.Study(setup, train, validation, epochs=epochs, batch_size=32)
+    results = study.halving(SPACE, trials, key=search_key, least=3)
     print(f"{results}\n\n{time.perf_counter() - began:.1f} s for the search")
     best = {name: results.best[name] for name in SPACE}
     keys = jax.random.split(test_key, seeds)

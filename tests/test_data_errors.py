@@ -90,12 +90,6 @@ def fit(data=(X, Y), **changes):
     return fnn.fit(MODEL, losses.softmax_cross_entropy, SGD, data, **(arguments | changes))
 
 
-def search(function, **changes):
-    arguments = {"epochs": 1, "batch_size": 3, "progress": False, "key": key()}
-    return functools.partial(function, (OBJECTIVE, SGD), **(arguments | changes))
-
-
-RATES = {"optimizer.learning_rate": fnn.search.Choice((0.1,))}
 WAYS_IN = {
     "fit": (lambda x: fit((x, Y)), "data x"),
     "validation": (lambda x: fit(validation=(x, Y)), "validation x"),
@@ -112,11 +106,15 @@ WAYS_IN = {
     "predict": (lambda x: fnn.predict(MODEL, PARAMS, {}, x), "x"),
     "Streamed": (lambda x: fnn.data.Streamed(x, Y), "Streamed x"),
     "cross_validate": (
-        lambda x: search(fnn.search.cross_validate, settings=[{}], k=2)(data=(x, Y)),
+        lambda x: fnn.search.cross_validate(
+            (OBJECTIVE, SGD), [{}], (x, Y), k=2, key=key(), epochs=1, batch_size=3
+        ),
         "data x",
     ),
     "search": (
-        lambda x: search(fnn.search.grid, space=RATES, validation=(X, Y))(data=(x, Y)),
+        lambda x: fnn.search.Study(
+            (OBJECTIVE, SGD), (x, Y), (X, Y), epochs=1, batch_size=3
+        ),
         "data x",
     ),
     "split": (lambda x: fnn.data.split((x, Y), (3, 3), key=key()), "data 0"),

@@ -1,4 +1,4 @@
-"""Cross-validation of settings, whose folds train together."""
+"""Cross-validation of settings; the folds train together."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from fnn import checks
 from fnn.data.splits import k_fold
-from fnn.search.populations import Data, Population, Replicates
 from fnn.search.results import Results
-from fnn.search.running import opened
+from fnn.search.search_loop import Rung, run_search
 from fnn.search.setups import Setup
 from fnn.search.spaces import Choice, Setting
+from fnn.search.trials import Data, Population, Replicates
 from fnn.training.placing import on_device
 from fnn.types import Key
 
@@ -35,7 +35,7 @@ def cross_validate(
     checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> Results:
-    """Train each setting k times, each time without another k-th of the data to judge by.
+    """Train each setting k times, and judge it each time on another k-th of the data.
 
     Folds of one size train together, as do settings that differ only in numbers.
 
@@ -43,28 +43,30 @@ def cross_validate(
     predictions".
 
     Args:
-        setup: Objective and optimizer, or a function from a setting to them; what is not
-            explained here is as in `random`.
+        setup: Objective and optimizer, or a function from a setting to them, as for
+            `Study`.
         settings: Values by name, all with the same names; `[{}]` judges a pair as it is.
         data: Inputs and targets, (x, y).
-        k: The number of folds.
+        k: Number of folds.
         key: A typed key, by which the data is divided too.
-        epochs: How often every example is used.
-        batch_size: How many examples make a step.
-        stratify: Labels, (examples,), if every fold is to have a k-th of each class.
-        metric: By what settings are ranked.
-        grows: Whether the metric is better the larger it is.
-        at_once: How many networks are trained together at most.
-        checkpoint: A file for finished trials.
-        progress: Whether to print how the search goes.
+        epochs: Number of passes over the data.
+        batch_size: Number of examples in a step.
+        stratify: Labels, (examples,), to give every fold a k-th of each class.
+        metric: Name in the history by which settings are ranked.
+        grows: Whether a larger metric is better.
+        at_once: Largest number of networks to train together.
+        checkpoint: A file for trials, each written as soon as it is trained. The same call
+            resumes from it.
+        progress: Whether to print the progress.
 
     Returns:
         A row for each setting: means over the folds, and the deviation of the metric.
 
     Raises:
-        TypeError: As `random` does.
-        ValueError: As `random` does, if k is out of range, or if settings differ in their
-            names.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If k is out of range, if settings differ in their names, if a path leads
+            nowhere, if `train` refuses the data, if the history does not have the metric,
+            or if the checkpoint is of another search.
 
     Example:
         >>> x = jax.numpy.linspace(-1, 1, 32)[:, None]
@@ -84,18 +86,22 @@ def cross_validate(
     """
     names = list(settings[0]) if settings else []
     if not settings or any(list(setting) != names for setting in settings):
-        raise ValueError(f"settings must be some, with the same names, got {settings!r}")
+        raise ValueError(
+            f"settings must be a non-empty sequence of dicts with the same names, "
+            f"got {settings!r}"
+        )
     space = {name: Choice(tuple(s[name] for s in settings)) for name in names}
+    epochs = checks.positive_integer("epochs", epochs)
     fold_key, seed_key = jax.random.split(checks.typed_key(key, "cross_validate"))
     folds = k_fold(on_device(data, "data"), k, key=fold_key, stratify=stratify)
-    replicates = _of_one_size(folds, seed_key)
+    replicates = _fold_replicates(folds, seed_key)
     population = Population(setup, space, settings, replicates, batch_size, at_once)
-    with opened(population, metric, grows, checkpoint, progress) as search:
-        return search.all(epochs)
+    rungs = [Rung(len(settings), epochs)]
+    return run_search(population, rungs, metric, grows, checkpoint, progress)
 
 
-def _of_one_size(folds: Iterable[tuple[Any, Any]], key: Key) -> tuple[Replicates, ...]:
-    """Stack the folds of each size; they have keys of their own."""
+def _fold_replicates(folds: Iterable[tuple[Any, Any]], key: Key) -> tuple[Replicates, ...]:
+    """Stack the folds of each size; each fold has its own key."""
     sizes: dict[int, list[tuple[Any, Any]]] = {}
     for fold in folds:
         sizes.setdefault(checks.leading_length(fold[1], "a fold"), []).append(fold)

@@ -1,4 +1,4 @@
-"""The file in which a search that was interrupted finds what it has done."""
+"""The file from which an interrupted search resumes."""
 
 import json
 import os
@@ -11,7 +11,11 @@ from fnn.values import reads_the_same
 
 
 class Journal:
-    """Finished trials, a line of JSON each, after one that describes the search."""
+    """Finished trials in a file of JSON lines, below a line that describes the search.
+
+    Attributes:
+        done: The figures of each finished trial, by rung and trial.
+    """
 
     def __init__(self, path: str | Path | None, described: Mapping[str, Any]) -> None:
         self.path = None if path is None else Path(path)
@@ -24,12 +28,12 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lines = [header]
         _check_same(self.path, lines[0], header)
-        # Written anew, because the last line may have been cut short.
+        # Write the file again, because the last line may be cut short.
         write_atomically(self.path, (f"{json.dumps(line)}\n".encode() for line in lines))
         self.done = {(line.pop("rung"), line.pop("trial")): line for line in lines[1:]}
 
     def record(self, rung: int, figures: Mapping[int, dict[str, Any]]) -> None:
-        """Write the figures of some trials, so that they survive from now on."""
+        """Write the figures of some trials to the disk."""
         rows = {(rung, trial): dict(row) for trial, row in figures.items()}
         self.done |= rows
         if self.path is None:
@@ -42,13 +46,15 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines that were written to their end."""
+    """Return the lines that are complete."""
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     try:
         return [json.loads(line) for line in whole.splitlines()]
     except json.JSONDecodeError as error:
-        raise ValueError(f"checkpoint {str(path)!r} is no journal of a search") from error
+        raise ValueError(
+            f"checkpoint {str(path)!r} is not a journal of a search"
+        ) from error
 
 
 def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -61,5 +67,5 @@ def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> N
         )
         raise ValueError(
             f"checkpoint {str(path)!r} is of another search: {differing}; give another "
-            f"file, or remove it to start anew"
+            f"file, or remove it to start again"
         )

@@ -1,4 +1,4 @@
-"""What came of a search, as a table."""
+"""Results of a search: a table with a row for each trial."""
 
 import csv
 import dataclasses
@@ -14,6 +14,7 @@ from fnn import checks
 from fnn.values import show
 
 SHOWN = 20
+"""Number of rows to print."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Results:
 
     `deviation` is the standard deviation of the metric over the seeds or folds. `diverged`
     is whether one of them was not finite; such a trial never wins.
+
+    Args:
+        rows: The trials, each a dict with a value for each column.
+        metric: The column by which trials are ranked.
+        grows: Whether a larger metric is better.
 
     Example:
         >>> rows = [{"rate": 0.1, "val_loss": 2.0}, {"rate": 0.01, "val_loss": 1.0}]
@@ -48,20 +54,26 @@ class Results:
 
     @property
     def columns(self) -> dict[str, list[Any]]:
-        """The values of all trials, by name: what `fnn.plots` takes."""
+        """The values of all trials by column, as `fnn.plots` takes them."""
         names = dict.fromkeys(name for row in self.rows for name in row)
         return {name: [row.get(name) for row in self.rows] for name in names}
 
     def sorted(self, by: str = "", *, descending: bool | None = None) -> "Results":
-        """Return the rows in another order: the best first, unless told otherwise.
+        """Return the results with their rows sorted by a column, the best first.
 
         Args:
-            by: A column, by default the metric. What is not finite comes last.
-            descending: Whether the largest comes first; by default, where the metric
-                grows.
+            by: A column, by default the metric. Values that are not finite come last.
+            descending: Whether the largest comes first. By default it does for a metric
+                that grows, and for no other column.
 
         Raises:
             ValueError: If there is no such column.
+
+        Example:
+            >>> rows = [{"loss": 2.0, "accuracy": 0.7}, {"loss": 3.0, "accuracy": 0.9}]
+            >>> results = fnn.search.Results(rows, "loss")
+            >>> results.sorted("accuracy", descending=True).columns["accuracy"]
+            [0.9, 0.7]
         """
         by = by or self.metric
         if self.rows:
@@ -79,12 +91,12 @@ class Results:
     def save(self, path: str | Path) -> None:
         """Write the table to a file that ends in `.csv` or `.jsonl` (JSON lines).
 
-        Values that are no numbers, booleans or strings are written as their `repr`.
+        Values other than numbers, booleans and strings are written as their `repr`.
 
         Raises:
             ValueError: If the file's name ends otherwise.
         """
-        path = _checked(path)
+        path = _as_path(path)
         rows = [{name: plain(value) for name, value in row.items()} for row in self.rows]
         with path.open("w", newline="", encoding="utf-8") as file:
             if path.suffix == ".jsonl":
@@ -106,7 +118,7 @@ class Results:
         return "\n".join(lines)
 
     def __rich__(self) -> Any:
-        """Return the best trials as a table of `rich`, whose `print` asks for it."""
+        """Return the best trials as a table for the `print` of `rich`."""
         from rich.table import Table
 
         head, *body = self._cells()
@@ -123,15 +135,16 @@ class Results:
 
 
 def load_results(path: str | Path, metric: str = "", *, grows: bool = False) -> Results:
-    """Read what `Results.save` wrote.
+    """Read results that `Results.save` wrote.
 
     Args:
         path: A file that ends in `.csv` or `.jsonl`.
-        metric: By what trials are ranked; only CSV, which does not hold it, needs it.
-        grows: Whether the metric is better the larger it is; likewise.
+        metric: The column by which trials are ranked. Only CSV needs it, as it does not
+            hold it.
+        grows: Whether a larger metric is better; likewise for CSV.
 
     Raises:
-        ValueError: If the file's name ends otherwise, or a CSV comes without a metric.
+        ValueError: If the file's name ends otherwise, or a CSV file comes without a metric.
 
     Example:
         >>> import os, tempfile
@@ -140,7 +153,7 @@ def load_results(path: str | Path, metric: str = "", *, grows: bool = False) -> 
         >>> fnn.search.load_results(path, "val_loss").rows
         ({'rate': 0.1, 'val_loss': 2.0},)
     """
-    path = _checked(path)
+    path = _as_path(path)
     with path.open(newline="", encoding="utf-8") as file:
         if path.suffix == ".jsonl":
             about, *rows = map(json.loads, file)
@@ -153,7 +166,7 @@ def load_results(path: str | Path, metric: str = "", *, grows: bool = False) -> 
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON has in place of a value."""
+    """Return the number, boolean or string that JSON holds for a value."""
     if isinstance(value, np.generic):
         value = value.item()
     return value if isinstance(value, bool | int | float | str) else show(value)
@@ -177,7 +190,7 @@ def _cell(value: Any) -> str:
     return str(plain(value)) if value is not None else ""
 
 
-def _checked(path: str | Path) -> Path:
+def _as_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"path must end in .csv or .jsonl, got {str(path)!r}")

@@ -1,4 +1,4 @@
-"""What a search chooses from: distributions, and points drawn from a space of them."""
+"""Spaces: distributions by name, and the settings drawn from them."""
 
 import itertools
 import math
@@ -12,11 +12,12 @@ from fnn import checks
 from fnn.types import Key, NDArray
 from fnn.values import Value, show
 
+# Folded into a key to draw the settings, so that they don't depend on the seeds' keys.
 DRAW = 2**32 - 1
 
 
 class Distribution(Value):
-    """Base of what values are drawn from.
+    """Base of the distributions of a space.
 
     Example:
         >>> fnn.search.Uniform(0.0, 2.0).quantile(0.5)
@@ -24,12 +25,17 @@ class Distribution(Value):
     """
 
     def quantile(self, u: float) -> Any:
-        """Return the value at a share u of the distribution, 0 <= u < 1."""
+        """Return the value below which a share u of the distribution lies, 0 <= u <= 1."""
         raise TypeError(f"{type(self).__name__} does not define quantile")
 
     def values(self, points: int) -> tuple[Any, ...]:
-        """Return the values of a grid: so many of a range of numbers, else all."""
+        """Return values for a grid: quantiles at equal steps, both ends included."""
         return tuple(self.quantile(i / max(1, points - 1)) for i in range(points))
+
+    @property
+    def count(self) -> int | None:
+        """Number of values to choose from, all of which a grid has; None for a range."""
+        return None
 
     @property
     def numeric(self) -> bool:
@@ -55,7 +61,7 @@ class Uniform(_Range):
 
     Args:
         low: The smallest value.
-        high: The largest one.
+        high: The largest value.
 
     Raises:
         ValueError: Unless low < high.
@@ -73,13 +79,13 @@ class Uniform(_Range):
 
 
 class LogUniform(_Range):
-    """Draw positive numbers whose logarithm is uniform, as one does learning rates.
+    """Draw positive numbers with a uniform logarithm, such as learning rates.
 
     Source: Bergstra & Bengio 2012, "Random search for hyper-parameter optimization".
 
     Args:
         low: The smallest value, above 0.
-        high: The largest one.
+        high: The largest value.
 
     Raises:
         ValueError: Unless 0 < low < high.
@@ -104,18 +110,18 @@ class LogUniform(_Range):
 class Integers(Distribution):
     """Draw whole numbers from low to high, both included.
 
-    Each has a group of its own, since it may be a size.
+    Trials with different numbers never train together, since a number may be a size.
 
     Args:
         low: The smallest value.
-        high: The largest one.
+        high: The largest value.
 
     Raises:
         ValueError: Unless both are integers, and low <= high.
 
     Example:
-        >>> fnn.search.Integers(1, 3).values(2)  # of a grid, all
-        (1, 2, 3)
+        >>> fnn.search.Integers(1, 9).values(3)
+        (1, 5, 9)
     """
 
     low: int
@@ -130,10 +136,11 @@ class Integers(Distribution):
             )
 
     def quantile(self, u: float) -> int:
-        return self.low + int(u * (self.high - self.low + 1))
+        return int(min(self.low + int(u * self.count), self.high))
 
-    def values(self, points: int) -> tuple[int, ...]:
-        return tuple(range(self.low, self.high + 1))
+    @property
+    def count(self) -> int:
+        return int(self.high - self.low + 1)
 
     @property
     def numeric(self) -> bool:
@@ -141,13 +148,13 @@ class Integers(Distribution):
 
 
 class Choice(Distribution):
-    """Draw one of some options, whatever they are: sizes, activations, whole layers.
+    """Draw one of some options of any kind: sizes, activations, whole layers.
 
     Args:
-        options: A tuple of them.
+        options: A tuple of options.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If it is empty.
 
     Example:
         >>> fnn.search.Choice((16, 64, 256)).quantile(0.5)
@@ -159,14 +166,15 @@ class Choice(Distribution):
     def __post_init__(self) -> None:
         given: Any = self.options
         if not isinstance(given, tuple | list) or not given:
-            raise ValueError(f"options must be a tuple of some, got {given!r}")
+            raise ValueError(f"options must be a non-empty tuple, got {given!r}")
         self._set(options=tuple(given))
 
     def quantile(self, u: float) -> Any:
-        return self.options[int(u * len(self.options))]
+        return self.options[min(int(u * self.count), self.count - 1)]
 
-    def values(self, points: int) -> tuple[Any, ...]:
-        return self.options
+    @property
+    def count(self) -> int:
+        return len(self.options)
 
     @property
     def numeric(self) -> bool:
@@ -195,7 +203,7 @@ def grid_settings(space: Space, points: int) -> list[Setting]:
     """Return every combination of values."""
     check_space(space)
     points = checks.positive_integer("points", points)
-    columns = [distribution.values(points) for distribution in space.values()]
+    columns = [kind.values(kind.count or points) for kind in space.values()]
     return [dict(zip(space, row, strict=True)) for row in itertools.product(*columns)]
 
 
@@ -208,7 +216,7 @@ def random_settings(space: Space, trials: int, key: Key) -> list[Setting]:
 
 def quasi_random_settings(space: Space, trials: int, key: Key) -> list[Setting]:
     """Return the first points of Halton's sequence, shifted by one random vector."""
-    from scipy.stats import qmc  # which is there, as JAX needs it
+    from scipy.stats import qmc  # SciPy is installed, as JAX needs it
 
     check_space(space)
     trials = checks.positive_integer("trials", trials)
@@ -217,7 +225,7 @@ def quasi_random_settings(space: Space, trials: int, key: Key) -> list[Setting]:
 
 
 def draw_key(key: Key) -> Key:
-    """Return the key of the settings, which is not that of any seed."""
+    """Return the key of the settings, different from the key of every seed."""
     return jax.random.fold_in(checks.typed_key(key, "a search"), DRAW)
 
 

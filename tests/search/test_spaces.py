@@ -10,7 +10,7 @@ from scipy.stats import qmc
 
 import fnn
 from fnn import search
-from fnn.search.setups import applied
+from fnn.search.setups import with_setting
 from fnn.search.spaces import grid_settings, quasi_random_settings, random_settings
 
 SPACE = {"rate": search.LogUniform(1e-5, 1e-1), "momentum": search.Uniform(0.5, 1.0)}
@@ -96,6 +96,22 @@ def test_a_grid_has_every_combination():
     assert [s["b"] for s in settings] == [1, 2] * 3
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 49, 1000])
+def test_a_grid_has_all_integers_and_options(count):
+    """However many points a range of numbers has."""
+    space = {"n": search.Integers(-3, count - 4)}
+    assert [s["n"] for s in grid_settings(space, 2)] == list(range(-3, count - 3))
+    space = {"c": search.Choice(tuple(map(str, range(count))))}
+    assert [s["c"] for s in grid_settings(space, 5)] == list(map(str, range(count)))
+
+
+def test_values_are_at_equal_steps():
+    assert search.Uniform(0.0, 2.0).values(5) == (0.0, 0.5, 1.0, 1.5, 2.0)
+    assert search.Integers(2, 10).values(3) == (2, 6, 10)
+    assert search.Choice(("a", "b", "c", "d", "e")).values(3) == ("a", "c", "e")
+    assert search.Integers(2, 10).values(1) == (2,)
+
+
 def test_paths_replace_fields():
     model = fnn.Sequential(fnn.Dense(8), fnn.Dropout(0.1), fnn.Dense(2))
     penalty = fnn.regularizers.L2(0.1)
@@ -106,7 +122,7 @@ def test_paths_replace_fields():
         "model.layers.0": fnn.Dense(16),
         "regularizer.strength": 0.2,
     }
-    assert applied((objective, fnn.optimizers.SGD(0.1)), setting) == (
+    assert with_setting((objective, fnn.optimizers.SGD(0.1)), setting) == (
         fnn.supervised(
             fnn.Sequential(fnn.Dense(16), fnn.Dropout(0.3), fnn.Dense(2)),
             fnn.losses.squared_error,
@@ -127,7 +143,7 @@ def test_paths_replace_fields():
 def test_a_path_that_leads_nowhere_is_named(path, message):
     objective = fnn.supervised(fnn.Sequential(fnn.Dense(1)), fnn.losses.squared_error)
     with pytest.raises(ValueError, match=message):
-        applied((objective, fnn.optimizers.SGD(0.1)), {path: 0.1})
+        with_setting((objective, fnn.optimizers.SGD(0.1)), {path: 0.1})
 
 
 @pytest.mark.parametrize(
@@ -136,7 +152,7 @@ def test_a_path_that_leads_nowhere_is_named(path, message):
         (lambda: search.Uniform(1.0, 0.0), "low must be below high"),
         (lambda: search.LogUniform(0.0, 1.0), "above 0 for a logarithm"),
         (lambda: search.Integers(0.5, 2), "must be integers"),
-        (lambda: search.Choice(()), "a tuple of some"),
+        (lambda: search.Choice(()), "options must be a non-empty tuple"),
     ],
 )
 def test_bad_distributions_are_refused(make, message):

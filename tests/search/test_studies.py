@@ -1,8 +1,9 @@
-"""Searches train what `fit` trains, in groups, and find their way back after a stop."""
+"""Studies train what `fit` trains, in groups, and resume after a stop."""
 
-import json
+import dataclasses
 import math
 import os
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ DATA = X, 2 * X
 SGD = fnn.optimizers.SGD(0.1)
 OBJECTIVE = fnn.supervised(fnn.Dense(1, bias=False), fnn.losses.squared_error)
 RATES = {"optimizer.learning_rate": search.LogUniform(1e-2, 3e-1)}
-OPTIONS = {"validation": DATA, "batch_size": 20, "progress": False}
+OPTIONS = {"data": DATA, "validation": DATA, "batch_size": 20, "progress": False}
 
 
 def descended(rate, steps, start):
@@ -33,16 +34,8 @@ def start_of(key):
 
 
 def test_figures_are_those_of_gradient_descent_over_seeds():
-    results = search.random(
-        (OBJECTIVE, SGD),
-        RATES,
-        DATA,
-        key=jax.random.key(0),
-        trials=3,
-        epochs=4,
-        seeds=2,
-        **OPTIONS,
-    )
+    study = search.Study((OBJECTIVE, SGD), epochs=4, seeds=2, **OPTIONS)
+    results = study.random(RATES, 3, key=jax.random.key(0))
     seeds = jax.random.split(jax.random.key(0), 2)
     starts = [start_of(key) for key in seeds]
     for row in results.rows:
@@ -68,14 +61,14 @@ def test_trials_of_other_shapes_are_other_groups(tmp_path):
         "width": search.Integers(1, 2),
         "activation": search.Choice((jax.nn.relu,)),
     }
-    options = {"key": jax.random.key(1), "epochs": 3, "points": 1} | OPTIONS
     compiled = []
 
     def setup(values):
         compiled.append(isinstance(values["rate"], jax.core.Tracer))
         return wide(values)
 
-    results = search.grid(setup, space, DATA, **options)
+    study = search.Study(setup, epochs=3, **OPTIONS)
+    results = study.grid(space, points=1, key=jax.random.key(1))
     assert len(results.rows) == 6
     assert sum(compiled) == 3  # a look at what can be traced, and two groups
     diverged = [row["rate"] == 1e30 for row in results.rows]
@@ -94,24 +87,15 @@ def test_trials_of_other_shapes_are_other_groups(tmp_path):
         search.load_results(tmp_path / "table.csv")
 
 
-def halved(**options):
-    options = OPTIONS | options
-    return search.successive_halving(
-        (OBJECTIVE, SGD),
-        RATES,
-        DATA,
-        key=jax.random.key(2),
-        trials=7,
-        epochs=6,
-        factor=2,
-        **options,
-    )
+def halved(checkpoint):
+    study = search.Study((OBJECTIVE, SGD), epochs=6, **OPTIONS)
+    return study.halving(RATES, 7, key=jax.random.key(2), factor=2, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope="module")
 def halving(tmp_path_factory):
     path = tmp_path_factory.mktemp("halving") / "journal.jsonl"
-    return path, halved(checkpoint=path)
+    return path, halved(path)
 
 
 def test_halving_is_that_of_a_simulation(halving):
@@ -138,7 +122,7 @@ def test_an_interrupted_halving_goes_on_to_the_same_end(halving, kept, tmp_path)
     journal.write_text(
         "".join(lines[:kept]) + lines[kept][:9], encoding="utf-8"
     )  # cut within a line
-    again = halved(checkpoint=journal)
+    again = halved(journal)
     for row, same in zip(again.rows, results.rows, strict=True):
         assert row["epochs"] == same["epochs"]
         assert math.isclose(row["val_loss"], same["val_loss"], rel_tol=1e-5)
@@ -157,63 +141,81 @@ def test_a_journal_that_can_not_be_written_anew_is_left_as_it_was(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="no space left"):
-            halved(checkpoint=journal)
+            halved(journal)
     assert journal.read_bytes() == halving[0].read_bytes()
 
 
 def test_a_finished_search_is_only_read(halving, monkeypatch):
     path, results = halving
-    monkeypatch.setattr(search.populations.Population, "train", None)
-    assert halved(checkpoint=path) == results
+    monkeypatch.setattr(search.trials.Population, "train", None)
+    assert halved(path) == results
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [({"batch_size": 10}, "batch_size was 20, is 10"), ({"trials": 5}, "settings was")],
+    ("batch_size", "trials", "message"),
+    [(10, 7, "batch_size was 20, is 10"), (20, 5, "settings was")],
 )
-def test_a_checkpoint_of_another_search_is_refused(halving, options, message):
-    arguments = {"key": jax.random.key(2), "trials": 7, "epochs": 6} | OPTIONS | options
+def test_a_checkpoint_of_another_search_is_refused(halving, batch_size, trials, message):
+    options = OPTIONS | {"epochs": 6, "batch_size": batch_size}
+    study = search.Study((OBJECTIVE, SGD), **options)
     with pytest.raises(ValueError, match=f"of another search: {message}"):
-        search.random((OBJECTIVE, SGD), RATES, DATA, checkpoint=halving[0], **arguments)
+        study.random(RATES, trials, key=jax.random.key(2), checkpoint=halving[0])
 
 
-def test_cross_validation_trains_without_each_fold():
-    """11 examples in folds of 3, 4 and 4; as x² = 1, no step depends on its batch."""
-    x = jnp.resize(jnp.array([1.0, -1.0]), (11, 1))
-    model = fnn.Dense(1, bias=False, kernel_init=jax.nn.initializers.zeros)
-    objective = fnn.supervised(model, fnn.losses.squared_error)
-    results = search.cross_validate(
-        (objective, SGD),
-        [{"optimizer.learning_rate": rate} for rate in (0.1, 0.3)],
-        (x, 2 * x),
-        k=3,
-        key=jax.random.key(3),
-        epochs=2,
-        batch_size=7,
-        stratify=np.asarray(x[:, 0] > 0),
-        progress=False,
-    )
-    for row in results.rows:
-        shrink = 1 - 2 * row["optimizer.learning_rate"]
-        # Two epochs of one step, where 7 are left to train on, and of two, where 8 are.
-        losses = [(2 * shrink**steps) ** 2 for steps in (4, 2, 2)]
-        assert math.isclose(row["val_loss"], np.mean(losses), rel_tol=1e-4)
-        assert math.isclose(row["deviation"], np.std(losses), rel_tol=1e-3)
-    assert results.best["optimizer.learning_rate"] == 0.3
+def study(**options):
+    return search.Study((OBJECTIVE, SGD), **OPTIONS | {"epochs": 1} | options)
 
 
 def test_errors_come_before_the_training():
-    options = {"key": jax.random.key(0), "trials": 2, "epochs": 1} | OPTIONS
     with pytest.raises(ValueError, match=r"metric must be one of .*'val_loss'.*'val_los'"):
-        search.random((OBJECTIVE, SGD), RATES, DATA, metric="val_los", **options)
-    with pytest.raises(TypeError, match=r"pair .objective, optimizer."):
-        search.random(OBJECTIVE, RATES, DATA, **options | {"key": jax.random.key(0)})
+        study(metric="val_los").random(RATES, 2, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"least must be at most epochs, 1, got 2"):
+        study().halving(RATES, 2, key=jax.random.key(0), least=2)
+    with pytest.raises(ValueError, match=r"factor must be at least 2, got 1"):
+        study().halving(RATES, 2, key=jax.random.key(0), factor=1)
 
 
-def test_nothing_wins_where_all_diverged():
-    rows = [{"trial": 0, "val_loss": math.nan, "diverged": True}]
-    with pytest.raises(ValueError, match="all diverged"):
-        _ = search.Results(rows, "val_loss").best
-    accuracy = [{"val_accuracy": value} for value in (0.5, math.nan, 0.9)]
-    assert search.Results(accuracy, "val_accuracy", grows=True).best["val_accuracy"] == 0.9
-    json.dumps(search.Results(accuracy, "val_accuracy").columns)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"setup": OBJECTIVE}, TypeError, r"setup must be a pair .objective, optimizer."),
+        ({"data": X}, TypeError, r"data must be a pair \(x, y\), got float32\[20,1\]"),
+        ({"validation": (X, X[:3])}, ValueError, "validation must have as many"),
+        ({"data": (X * jnp.nan, X)}, ValueError, "data x holds NaN"),
+        ({"epochs": 0}, ValueError, "epochs must be a positive integer, got 0"),
+        ({"batch_size": 2.5}, ValueError, "batch_size must be a positive integer"),
+        ({"seeds": 0}, ValueError, "seeds must be a positive integer"),
+        ({"at_once": -1}, ValueError, "at_once must be a positive integer"),
+        ({"epoch": 3}, TypeError, r"no argument 'epoch' \(did you mean 'epochs'\?\)"),
+    ],
+)
+def test_a_study_refuses_bad_arguments_when_it_is_made(options, error, message):
+    with pytest.raises(error, match=message):
+        search.Study(**OPTIONS | {"setup": (OBJECTIVE, SGD), "epochs": 1} | options)
+
+
+def test_a_study_is_a_value():
+    """It prints its arrays by dtype and shape, and compares them by content."""
+    one = study(seeds=2)
+    data = "(float32[20,1], float32[20,1])"
+    pair = f"({OBJECTIVE!r}, {SGD!r})"
+    assert "\n" not in pair
+    arguments = (pair, data, data, "epochs=1", "batch_size=20", "seeds=2", "progress=False")
+    lines = "".join(f"    {argument},\n" for argument in arguments)
+    assert repr(one) == f"fnn.search.Study(\n{lines})"
+    in_numpy = tuple(map(np.asarray, DATA))
+    assert one == study(seeds=2, data=in_numpy)
+    assert hash(one) == hash(study(seeds=2, data=in_numpy))
+    assert one != study(seeds=3)
+    assert one != study(seeds=2, data=(X, 3 * X))
+    assert dataclasses.replace(one, seeds=3) == study(seeds=3)
+    assert pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.seeds = 3
+
+
+def test_a_study_keeps_the_arrays_that_it_was_given():
+    x, y = np.asarray(X).copy(), np.asarray(2 * X)
+    one = study(data=(x, y))
+    x[0] = 5.0
+    assert one == study()
