@@ -72,12 +72,20 @@ class Study(Value):
         ...     batch_size=8,
         ...     progress=False,
         ... )
+        >>> study
+        fnn.search.Study(
+            (fnn.training.Supervised(fnn.Dense(1), fnn.losses.squared_error),
+             fnn.optimizers.SGD(0.1)),
+            (float32[32,1], float32[32,1]),
+            (float32[32,1], float32[32,1]),
+            epochs=5,
+            batch_size=8,
+            progress=False,
+        )
         >>> space = {"optimizer.learning_rate": fnn.search.LogUniform(1e-3, 1e-1)}
         >>> results = study.grid(space, points=3, key=jax.random.key(0))
         >>> results.best["optimizer.learning_rate"]
         0.1
-        >>> study.data
-        (float32[32,1], float32[32,1])
     """
 
     setup: Setup

@@ -53,7 +53,7 @@ class TrialState(NamedTuple):
 
 
 class Population:
-    """The trials of a search. To make one traces the training of the first trial.
+    """The trials of a search. Making one traces the training of the first trial.
 
     Args:
         setup: Objective and optimizer, or a function from a setting to them.
@@ -66,7 +66,7 @@ class Population:
     Raises:
         TypeError: If `setup` is neither a pair nor a function that returns one.
         ValueError: If `at_once` is not a positive integer, or a path leads nowhere.
-        Exception: Whatever the setup or `train` raises.
+        Exception: The errors of the setup and of `train`, raised while tracing.
     """
 
     def __init__(
