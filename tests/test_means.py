@@ -91,9 +91,8 @@ def test_the_figures_of_searches_are_exact(dtype):
     setup = objective, optimizers.SGD(0.0)
     arguments = {"epochs": 1, "batch_size": 400, "progress": False}
     space = {"optimizer.learning_rate": search.Choice((0.0,))}
-    searched = search.random(
-        setup, space, (x, x), validation=(x, x), key=key(0), trials=1, **arguments
-    )
+    study = search.Study(setup, (x, x), (x, x), **arguments)
+    searched = study.random(space, 1, key=key(0))
     assert searched.rows[0]["val_loss"] == pytest.approx(150, rel=1e-6)
     # The mean over two halves of equal size is that of all.
     folded = search.cross_validate(setup, [{}], (x, x), k=2, key=key(1), **arguments)
