@@ -10,6 +10,11 @@ Setup: TypeAlias = Pair | Callable[[dict[str, Any]], Pair]
 """An objective and an optimizer, or a function from a setting to them."""
 
 
+def _is_function(setup: Any) -> bool:
+    """Return whether a setup is a function; a value, such as an objective, is not."""
+    return callable(setup) and not isinstance(setup, Value)
+
+
 def check_setup(setup: Any) -> None:
     """Raise unless this is a pair or a function."""
     if not _is_function(setup) and (not isinstance(setup, tuple) or len(setup) != 2):
@@ -49,8 +54,3 @@ def with_setting(setup: Setup, setting: Mapping[str, Any]) -> Pair:
         except ValueError as error:
             raise ValueError(f"{path!r} leads nowhere: {error}") from None
     return objective, optimizer
-
-
-def _is_function(setup: Any) -> bool:
-    """Return whether a setup is a function; a value, such as an objective, is not."""
-    return callable(setup) and not isinstance(setup, Value)

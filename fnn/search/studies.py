@@ -17,7 +17,7 @@ from fnn.search.spaces import (
     random_settings,
 )
 from fnn.search.trials import Data, Population, seed_replicates
-from fnn.training.inputs import on_device
+from fnn.training.placing import on_device
 from fnn.types import Key
 from fnn.values import Value, show
 
