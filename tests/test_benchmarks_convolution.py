@@ -4,7 +4,7 @@ from typing import get_args
 
 from benchmarks.convolution import FORMS, SUITE
 from benchmarks.convolution.work import Work, parse
-from fnn.layers.correlation import Form
+from fnn.layers.convolving.correlation import Form
 
 
 def test_every_form_is_a_rival():

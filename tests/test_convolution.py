@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fnn
-from fnn.layers import depthwise
-from fnn.layers.correlation import convolve
-from fnn.layers.windows import slide
+from fnn.layers.convolving import depthwise
+from fnn.layers.convolving.correlation import convolve
+from fnn.layers.convolving.windows import slide
 from fnn.platforms import tracing_for
 from fnn.training.running.runner import any_count_loop, choose_loop, host_loop
 
@@ -83,7 +83,9 @@ def test_derivatives_of_forms_with_gradients_of_their_own(
     form, groups, spatial, size, stride, dilation, padding, x64, monkeypatch
 ):
     """For a batch, in both modes, of first and second order, against XLA's own form."""
-    monkeypatch.setattr(depthwise, "BLOCK", 15)  # so that there are several blocks of rows
+    monkeypatch.setattr(
+        depthwise, "BLOCK_ELEMENTS", 15
+    )  # so that there are several blocks of rows
     window = slide(size, stride, dilation, padding, spatial)
     kernel, xs = (
         example((*size, 3 // groups, 6), "float64"),

@@ -12,8 +12,8 @@ import fnn
 from benchmarks import compiling
 from benchmarks.convolution.work import RATE, REPEATS, Work, images, kernel, parse
 from benchmarks.suite import Program, RefusedError
-from fnn.layers.correlation import Form, convolve
-from fnn.layers.windows import slide
+from fnn.layers.convolving.correlation import Form, convolve
+from fnn.layers.convolving.windows import slide
 
 Layer = Callable[..., Any]
 

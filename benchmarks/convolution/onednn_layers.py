@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from benchmarks.convolution.layers import program
 from benchmarks.convolution.work import parse
 from benchmarks.suite import Program, RefusedError
-from fnn.layers.correlation import convolve
-from fnn.layers.windows import slide
+from fnn.layers.convolving.correlation import convolve
+from fnn.layers.convolving.windows import slide
 
 TARGET = "__onednn$convolution"
 

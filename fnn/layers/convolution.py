@@ -1,4 +1,4 @@
-"""Convolution in one, two or three dimensions, its adjoint, and that of each channel."""
+"""Convolution in one, two or three dimensions, its adjoint, and depthwise convolution."""
 
 import dataclasses
 import functools
@@ -11,19 +11,17 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.initializers import lecun_normal, zeros
 from fnn.layers.base import Layer
-from fnn.layers.correlation import convolve, fastest
-from fnn.layers.windows import (
+from fnn.layers.convolving.arguments import (
     Padding,
     PerAxis,
     check_example,
     checked_padding,
-    fixed_margins,
+    one_per_axis,
     per_axis,
-    slide,
-    span,
-    spread,
     window_size,
 )
+from fnn.layers.convolving.correlation import convolve, fastest
+from fnn.layers.convolving.windows import extent, padding_pairs, slide
 from fnn.types import Array, Initializer, Key, Params, Shape, State
 
 
@@ -96,10 +94,10 @@ class _Convolution(Layer):
 class Conv(_Convolution):
     """Convolve: y[i, f] = b[f] + Σₖ Σ_c K[k, c, f] x[stride · i + dilation · k, c].
 
-    As everywhere in deep learning it is a cross-correlation, that is, the kernel is not
-    flipped. The length of `kernel_size` says whether x is a sequence, (length, channels),
-    an image, (height, width, channels), or a volume, (depth, height, width, channels).
-    Along an axis of n elements, of which the window spans dilation (k - 1) + 1, there are
+    The kernel is not flipped: this is a cross-correlation, as everywhere in deep learning.
+    The length of `kernel_size` says whether x is a sequence, (length, channels), an image,
+    (height, width, channels), or a volume, (depth, height, width, channels). Along an axis
+    of n elements the window spans dilation (k - 1) + 1 of them, and there are
 
         ⌊(n + low + high - dilation (k - 1) - 1) / stride⌋ + 1
 
@@ -111,13 +109,13 @@ class Conv(_Convolution):
         features: The number of output features.
         kernel_size: The window's size, an integer for each spatial axis: `(3, 3)`.
         stride: How far the window moves, an integer or one per axis.
-        padding: Zeros around x: `"valid"` for none; `"same"` for so many that there are
-            ⌈n / stride⌉ outputs, an odd one coming last; `"causal"`, of sequences, for as
-            many before x as the window spans, less one; an integer, for as many on each
-            side; or a (low, high) pair per axis.
+        padding: Zeros around x: `"valid"` for none; `"same"` for enough to give
+            ⌈n / stride⌉ outputs, an odd zero going at the end; `"causal"`, for sequences,
+            for dilation (k - 1) zeros before x; an integer for that number on each side;
+            or a (low, high) pair per axis.
         dilation: The distance between elements of the window, an integer or one per axis.
-        groups: Into how many groups channels and features are split; features of a group
-            see the channels of that group only.
+        groups: The number of groups that channels and features are split into; features of
+            a group see the channels of that group only.
         bias: Whether to add a bias; `"per_position"` adds one of the shape of the output,
             (spatial..., features), which ties the layer to one size of x.
         kernel_init: Makes the kernel; called `(key, shape, dtype)`.
@@ -125,8 +123,8 @@ class Conv(_Convolution):
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If an argument is none of these, if x does not have the axes or the
-            channels that it should have, or is smaller than the window.
+        ValueError: If an argument is invalid, if x does not have the axes or the channels
+            that it should have, or if x is smaller than the window.
 
     Example:
         >>> layer, image = fnn.Conv(8, (3, 3), padding="same"), jax.numpy.ones((28, 28, 1))
@@ -146,10 +144,10 @@ class Conv(_Convolution):
 class ConvTranspose(_Convolution):
     """Let each element stamp the kernel: y[s i + d k, f] += K[k, c, f] x[i, c].
 
-    This is the adjoint of the `Conv` with the same arguments, from that one's features to
-    its channels, as a map of its input: ⟨Conv(y), x⟩ = ⟨y, ConvTranspose(x)⟩. What pads
-    the one is therefore cut off from the output of the other. From an axis of n elements
-    it makes
+    This is the adjoint of the `Conv` with the same arguments, from its features to its
+    channels: ⟨Conv(y), x⟩ = ⟨y, ConvTranspose(x)⟩. So it cuts off from its output as many
+    elements as `padding` adds to the input of the `Conv`. From an axis of n elements it
+    makes
 
         (n - 1) stride + dilation (k - 1) + 1 - low - high + output_padding,
 
@@ -164,16 +162,16 @@ class ConvTranspose(_Convolution):
         stride: The distance between stamps, an integer or one per axis.
         padding: `"valid"`, `"same"`, an integer, or a (low, high) pair per axis.
         dilation: The distance between elements of a stamp, an integer or one per axis.
-        groups: Into how many groups channels and features are split.
+        groups: The number of groups that channels and features are split into.
         bias: Whether to add a bias; `"per_position"` adds one of the shape of the output.
         kernel_init: Makes the kernel; called `(key, shape, dtype)`.
         bias_init: Makes the bias.
-        output_padding: How many elements the output has at its end that the convolution,
-            its stride leading beyond, does not reach; an integer or one per axis.
+        output_padding: The number of elements added at the end of the output. The `Conv`
+            does not read them if its stride leads beyond; an integer or one per axis.
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: As of `Conv`, or if nothing is left of the output.
+        ValueError: As for `Conv`, or if the output would be empty.
 
     Example:
         >>> layer, x = fnn.ConvTranspose(1, (2, 2), stride=2), jax.numpy.ones((7, 7, 8))
@@ -191,9 +189,10 @@ class ConvTranspose(_Convolution):
         self._set(output_padding=extra)
         if self.padding == "causal":
             raise ValueError("ConvTranspose has no padding 'causal': it would look ahead")
-        if self.padding == "same" and any(spread(extra, axes)):
+        stride, added = one_per_axis(self.stride, axes), one_per_axis(extra, axes)
+        if self.padding == "same" and any(added):
             raise ValueError("output_padding has no meaning with padding 'same'")
-        if any(map(operator.ge, spread(extra, axes), spread(self.stride, axes))):
+        if any(map(operator.ge, added, stride)):
             raise ValueError(
                 f"output_padding must be less than the stride, {self.stride}, got {extra}"
             )
@@ -212,13 +211,14 @@ class ConvTranspose(_Convolution):
 
     def _output_size(self, spatial: Shape) -> Shape:
         axes = len(spatial)
-        stride, extra = spread(self.stride, axes), spread(self.output_padding, axes)
+        stride = one_per_axis(self.stride, axes)
         if self.padding == "same":
             return tuple(map(operator.mul, spatial, stride))
-        reach = span(self.kernel_size, spread(self.dilation, axes))
-        cuts = fixed_margins(self.padding, reach)
-        terms = zip(spatial, stride, reach, cuts, extra, strict=True)
-        size = tuple((n - 1) * s + r - sum(cut) + e for n, s, r, cut, e in terms)
+        stamps = extent(self.kernel_size, one_per_axis(self.dilation, axes))
+        padding = padding_pairs(self.padding, stamps)
+        extra = one_per_axis(self.output_padding, axes)
+        terms = zip(spatial, stride, stamps, padding, extra, strict=True)
+        size = tuple((n - 1) * s + k - sum(pair) + more for n, s, k, pair, more in terms)
         if min(size) < 1:
             raise ValueError(
                 f"padding {self.padding} of ConvTranspose cuts x of spatial size {spatial} "
@@ -230,16 +230,16 @@ class ConvTranspose(_Convolution):
 class DepthwiseConv(Layer):
     """Convolve each channel by itself: y[i, c m + j] = Σₖ K[k, c m + j] x[s i + d k, c].
 
-    Of each channel c it makes m = `multiplier` features. It is the `Conv` with as many
-    groups as channels, parameters included: K is `kernel`, (window..., 1, in · m), b is
-    `bias`, (in · m,).
+    It makes m = `multiplier` features from each channel c. It is the `Conv` with one group
+    for each channel, and has the same parameters: K is `kernel`, (window..., 1, in · m),
+    b is `bias`, (in · m,).
 
     Source: Chollet 2017, "Xception: deep learning with depthwise separable convolutions".
 
     Args:
         kernel_size: The window's size, an integer for each spatial axis: `(3, 3)`.
-        multiplier: The number of features made of each channel.
-        stride: As of `Conv`, like all that follow.
+        multiplier: The number of features made from each channel.
+        stride: As for `Conv`, like all arguments that follow.
         padding: Zeros around x.
         dilation: The distance between elements of the window.
         bias: Whether to add a bias, or `"per_position"`.
@@ -248,7 +248,7 @@ class DepthwiseConv(Layer):
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: As of `Conv`.
+        ValueError: As for `Conv`.
 
     Example:
         >>> layer, image = fnn.DepthwiseConv((3, 3), 2), jax.numpy.ones((8, 8, 3))
@@ -296,7 +296,10 @@ def _check_channels(owner: str, x: Array, kernel: Array, channels: int) -> None:
 
 
 def _swap(kernel: Array, groups: int) -> Array:
-    """Exchange the roles of channels and features, group by group."""
+    """Exchange the roles of channels and features, group by group.
+
+    (window..., in / groups, features) to (window..., features / groups, in).
+    """
     *size, channels, features = kernel.shape
     kernel = kernel.reshape(*size, channels, groups, features // groups)
     return jnp.swapaxes(kernel, -1, -3).reshape(*size, features // groups, -1)

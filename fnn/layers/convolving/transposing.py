@@ -1,4 +1,4 @@
-"""Tangents of bilinear operations, by the transposes of gradients written by hand."""
+"""Tangents of bilinear operations whose gradients are written by hand."""
 
 import functools
 import operator
@@ -14,9 +14,16 @@ from fnn.types import Array
 def tangent_by(
     gradients: Sequence[Callable[[Array], Array]], y: Array, tangents: Sequence[Any]
 ) -> Array:
-    """Return the tangent of y, by the transposes of the gradients of its arguments.
+    """Return the tangent of y: the sum of the transposed gradients of its arguments.
 
-    JAX transposes these back where it needs gradients, which so are as they are written.
+    In reverse mode JAX transposes these once more, and so runs the gradients as they are
+    written. Forward mode works too, which `jax.custom_vjp` rules out.
+
+    Args:
+        gradients: For each argument, the linear map from the cotangent of y to its
+            gradient.
+        y: The output.
+        tangents: The tangents of the arguments; symbolic zeros are left out.
     """
     pairs = zip(gradients, tangents, strict=True)
     moving = [(f, t) for f, t in pairs if not isinstance(t, SymbolicZero)]
