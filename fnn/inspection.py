@@ -2,7 +2,6 @@
 
 import math
 import re
-import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -12,15 +11,13 @@ from fnn.layers.base import Layer, kind_of, show_layer, spec
 from fnn.layers.composite import Composite
 from fnn.layers.repetition import Repeat
 from fnn.layers.running import observed
+from fnn.tables import text_table
 from fnn.types import PyTree
 
 QUALIFIER = re.compile(r"\b(?:fnn|jax)\.(?:[a-z_]\w*\.)*(?=\w)")
 """The module before a name of fnn's or JAX's."""
 
 HEADER = ("name", "layer", "output", "parameters", "FLOPs")
-
-NARROWEST = 80
-"""Columns of a terminal that a table may always take."""
 
 SHRINKING = ((1, 19), (0, 20), (2, 17), (1, 12), (0, 16), (2, 12))
 """Columns that shrink where there is no room, in this order, and to what width."""
@@ -50,7 +47,7 @@ class Summary(NamedTuple):
     flops: float | None
 
     def __str__(self) -> str:
-        cells: list[tuple[str, ...]] = [HEADER]
+        lines: list[tuple[str, ...] | str] = []
         above: list[str] = []  # paths of what holds the next row, each with its own line
         for row in self.rows:
             holder, _, name = row.path.rpartition("/")
@@ -58,18 +55,15 @@ class Summary(NamedTuple):
                 above.pop()
             if holder and above[-1:] != [holder]:
                 rest = holder.removeprefix(f"{above[-1]}/") if above else holder
-                cells.append(("  " * len(above) + rest,))
+                lines.append("  " * len(above) + rest)
                 above.append(holder)
             name, layer = "  " * len(above) + name, QUALIFIER.sub("", row.layer)
-            numbers = (f"{row.parameters:,}", _count(row.flops))
-            cells.append((name, layer, row.output, *numbers))
-        numbers = (f"{self.parameters:,}", _count(self.flops))
-        cells.append(("total", "", _bytes(self.nbytes), *numbers))
-        rows = [row for row in cells if len(row) > 1]
-        widths = _fitted([max(map(len, column)) for column in zip(*rows, strict=True)])
-        rule = "  ".join("-" * width for width in widths)
-        header, *lines, total = (_line(row, widths) for row in cells)
-        return "\n".join([header, rule, *lines, rule, total])
+            lines.append(
+                (name, layer, row.output, f"{row.parameters:,}", _count(row.flops))
+            )
+        sums = f"{self.parameters:,}", _count(self.flops)
+        total = ("total", "", _bytes(self.nbytes), *sums)
+        return text_table(HEADER, lines, numbers=2, total=total, shrinking=SHRINKING)
 
 
 def summary(model: Layer, x: PyTree) -> Summary:
@@ -202,45 +196,3 @@ def _in_one_line(text: str) -> str:
     """
     text = re.sub(r",?\n *\)", ")", re.sub(r"\(\n *", "(", text))
     return re.sub(r"\n *", " ", text)
-
-
-def _shorten(text: str, width: int) -> str:
-    """Return at most so many characters, cut between arguments where that is possible.
-
-    Example:
-        >>> _shorten("Conv(16, (3, 3), padding=1, bias=False)", 24)
-        'Conv(16, (3, 3), …)'
-        >>> _shorten("a_function_with_a_long_name", 12)
-        'a_function_…'
-    """
-    if len(text) <= width:
-        return text
-    depth = cut = 0
-    for i, character in enumerate(text[: width - 3]):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 1:
-            cut = i
-    if cut and text.endswith(")"):
-        return f"{text[:cut]}, …)"
-    return f"{text[: width - 1]}…"
-
-
-def _fitted(widths: list[int]) -> list[int]:
-    """Return widths of columns that fit the terminal; numbers keep theirs."""
-    excess = sum(widths) + 2 * (len(widths) - 1)
-    excess -= max(NARROWEST, shutil.get_terminal_size().columns)
-    fitted = list(widths)
-    for column, least in SHRINKING:
-        cut = max(0, min(excess, fitted[column] - least))
-        fitted[column] -= cut
-        excess -= cut
-    return fitted
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    if len(cells) == 1:  # what holds the layers below it
-        return _shorten(cells[0], sum(widths[:2]))
-    left = zip(cells[:3], widths, strict=False)
-    padded = [f"{_shorten(cell, width):<{width}}" for cell, width in left]
-    padded += [f"{c:>{w}}" for c, w in zip(cells[3:], widths[3:], strict=True)]
-    return "  ".join(padded)

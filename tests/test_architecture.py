@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fnn"
 
 FLOORS = [
-    {"types", "suggestions"},
+    {"types", "suggestions", "tables"},
     {"values", "lazy", "descriptions"},
     {"checks", "platforms"},
     {"squares"},

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, tree
-from fnn.diagnostics.tables import rich_table
-from fnn.per_example.report import table
+from fnn.tables import rich_table, text_table
 from fnn.types import Array, Key, NDArray, PyTree
 
 HEADER = ("parameter", "shape", "verdict", "directions", "coordinates", "kinks")
@@ -60,7 +59,7 @@ class GradientCheck(NamedTuple):
         return self.largest <= self.tolerance
 
     def __str__(self) -> str:
-        return f"{table(HEADER, self._cells(), numbers=3)}\n\n{self._conclusion()}"
+        return f"{text_table(HEADER, self._cells(), numbers=3)}\n\n{self._conclusion()}"
 
     def __rich__(self) -> Any:
         wrong = [row.error > self.tolerance for row in self.rows]

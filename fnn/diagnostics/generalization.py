@@ -3,8 +3,7 @@
 from typing import Any, NamedTuple
 
 from fnn import checks
-from fnn.diagnostics.tables import rich_table
-from fnn.per_example.report import table
+from fnn.tables import rich_table, text_table
 
 HEADER = ("part", "verdict", "error")
 REMEDIES = {
@@ -50,7 +49,7 @@ class BiasVariance(NamedTuple):
         return bias + (REMEDIES["variance"] if self.high_variance else ())
 
     def __str__(self) -> str:
-        return f"{table(HEADER, self._rows(), numbers=1)}\n\n{self._conclusion()}"
+        return f"{text_table(HEADER, self._rows(), numbers=1)}\n\n{self._conclusion()}"
 
     def __rich__(self) -> Any:
         marked = self.high_bias, self.high_variance

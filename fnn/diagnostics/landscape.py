@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, tree
-from fnn.diagnostics.tables import number, rich_table
-from fnn.per_example.report import table
+from fnn.tables import number, rich_table, text_table
 from fnn.types import Array, Key, NDArray, PyTree
 
 HEADER = ("", "alpha", "beta", "loss")
@@ -32,7 +31,7 @@ class LossSlice(NamedTuple):
     directions: tuple[PyTree, ...]
 
     def __str__(self) -> str:
-        return table(HEADER, self._rows(), numbers=3)
+        return text_table(HEADER, self._rows(), numbers=3)
 
     def __rich__(self) -> Any:
         rows = self._rows()

@@ -10,11 +10,10 @@ import numpy as np
 
 from fnn import checks
 from fnn.data.shuffling import permutation
-from fnn.diagnostics.tables import number, rich_table
 from fnn.layers.base import Layer
-from fnn.per_example.report import table
 from fnn.platforms import compiled
 from fnn.schedules.base import as_float, done, left, reached
+from fnn.tables import number, rich_table, text_table
 from fnn.training.objective import Metric, supervised
 from fnn.training.placing import on_device
 from fnn.training.running.runner import choose_loop, host_loop
@@ -46,7 +45,7 @@ class LearningRateRange(NamedTuple):
     diverged: bool
 
     def __str__(self) -> str:
-        return f"{table(HEADER, self._rows(), numbers=2)}\n\n{self._conclusion()}"
+        return f"{text_table(HEADER, self._rows(), numbers=2)}\n\n{self._conclusion()}"
 
     def __rich__(self) -> Any:
         rows, caption = self._rows(), self._conclusion()

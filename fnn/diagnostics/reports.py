@@ -7,11 +7,10 @@ import numpy as np
 
 from fnn import checks
 from fnn.diagnostics.signals import measure
-from fnn.diagnostics.tables import number, rich_table, share
 from fnn.diagnostics.verdicts import Fault, judge, update_ratio
 from fnn.layers.base import Layer, show_layer
 from fnn.optimizers.base import check_optimizer
-from fnn.per_example.report import table
+from fnn.tables import number, rich_table, share, text_table
 from fnn.training.objective import Metric, check_model
 from fnn.training.placing import on_device
 from fnn.types import GradientTransformation, Key, NDArray, Params, PyTree, State
@@ -68,7 +67,7 @@ class SignalReport(NamedTuple):
         return self.faults[0].name if self.faults else HEALTHY
 
     def __str__(self) -> str:
-        return f"{table(HEADER, self._rows(), numbers=7)}\n\n{self._conclusion()}"
+        return f"{text_table(HEADER, self._rows(), numbers=7)}\n\n{self._conclusion()}"
 
     def __rich__(self) -> Any:
         return rich_table(

@@ -1,7 +1,6 @@
 """A table of how the norms of each parameter's gradients are computed."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 
 from fnn.per_example.parts import blocks
 from fnn.per_example.parts.leaf import Leaf
+from fnn.tables import text_table
 from fnn.types import PyTree, Shape
 
 DESCRIPTIONS = {
@@ -52,7 +52,7 @@ class Explanation(NamedTuple):
             shape = ",".join(map(str, row.shape))
             numbers = f"{row.flops:,}", f"{row.nbytes:,}"
             cells.append((row.path, f"[{shape}]", row.rule, row.why, *numbers))
-        return table(header, cells, numbers=2)
+        return text_table(header, cells, numbers=2)
 
 
 def explain(leaves: PyTree, count: int) -> Explanation:
@@ -69,22 +69,3 @@ def _row(path: Any, leaf: Leaf, count: int) -> LeafExplanation:
         nbytes = count * math.prod(leaf.shape) * jnp.dtype(leaf.wide).itemsize
     flops = cost.flops * count
     return LeafExplanation(name, leaf.shape, DESCRIPTIONS[rule], leaf.why, flops, nbytes)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
-    """Return rows of text below a header; the last columns are numbers, set to the right.
-
-    Args:
-        header: The names of the columns.
-        rows: The cells of each row.
-        numbers: How many columns are of numbers.
-    """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ["  ".join("-" * width for width in widths)]
-    for row in (header, *rows):
-        cells = list(zip(row, widths, strict=True))
-        left = [cell.ljust(width) for cell, width in cells[:-numbers]]
-        right = [cell.rjust(width) for cell, width in cells[-numbers:]]
-        lines.append("  ".join([*left, *right]).rstrip())
-    rule, head, *body = lines
-    return "\n".join([head, rule, *body])

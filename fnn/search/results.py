@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fnn import checks
+from fnn.tables import rich_table, text_table
 from fnn.values import show
 
 SHOWN = 20
@@ -109,23 +110,13 @@ class Results:
 
     def __str__(self) -> str:
         """Return the best trials as a table of text."""
-        cells = list(self._cells())
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = (
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in cells
-        )
-        return "\n".join(lines)
+        names, *rows = self._cells()
+        return text_table(names, rows, numbers=len(names), ruled=False)
 
     def __rich__(self) -> Any:
-        """Return the best trials as a table for the `print` of `rich`."""
-        from rich.table import Table
-
-        head, *body = self._cells()
-        table = Table(*head)
-        for row in body:
-            table.add_row(*row)
-        return table
+        """Return the best trials as a table of `rich`, whose `print` asks for it."""
+        names, *rows = self._cells()
+        return rich_table(names, rows, numbers=0)
 
     def _cells(self) -> Iterator[list[str]]:
         names = list(self.columns)

@@ -8,6 +8,7 @@ import jax
 from fnn import tree
 from fnn.layers.base import spec
 from fnn.platforms import compiler_options
+from fnn.tables import text_table
 from fnn.training.step import TrainState
 from fnn.types import PyTree
 
@@ -24,11 +25,9 @@ class MemoryReport(NamedTuple):
     total: int
 
     def __str__(self) -> str:
-        sizes = {name: f"{size / 2**20:,.3f} MiB" for name, size in self._asdict().items()}
-        left, right = max(map(len, sizes)), max(map(len, sizes.values()))
-        lines = [f"{name:<{left}}  {size:>{right}}" for name, size in sizes.items()]
-        rule = f"{'-' * left}  {'-' * right}"
-        return "\n".join([*lines[:-1], rule, lines[-1]])
+        sizes = self._asdict().items()
+        *rows, total = [(name, f"{size / 2**20:,.3f} MiB") for name, size in sizes]
+        return text_table((), rows, numbers=1, total=total)
 
 
 def memory_report(

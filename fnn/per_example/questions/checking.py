@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn import checks, tree
 from fnn.per_example.factored import MEMORY_BUDGET, gradients
-from fnn.per_example.report import table
+from fnn.tables import text_table
 from fnn.types import PyTree
 
 # Relative to the norm of the whole gradient: float32 may leave this much of a gradient that
@@ -69,7 +69,7 @@ class Check(NamedTuple):
             for path, rule, error in self.parameters
         ]
         rows = [(name, rule, f"{error:.1e}") for name, rule, error in answers + gradients]
-        return table(("answer", "rule", "largest error"), rows, numbers=1)
+        return text_table(("answer", "rule", "largest error"), rows, numbers=1)
 
 
 def check(
