@@ -1,6 +1,7 @@
 """Checks of arguments, made before any work is done with them."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,15 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} must be in [{low}, {high}], got {value!r}")
 
 
+def above_zero(name: str, value: Any, *, finite: bool = True) -> None:
+    """Raise unless value > 0, and finite if so asked; arrays are taken on trust."""
+    if isinstance(value, jax.Array):
+        return
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not value > 0 or (finite and value == math.inf):
+        raise ValueError(f"{name} must be above 0{' and finite' * finite}, got {value!r}")
+
+
 def is_true(flag: Any) -> bool:
     """Return whether a flag is True: Python's, NumPy's or JAX's; nothing else is.
 
@@ -45,12 +55,22 @@ def is_true(flag: Any) -> bool:
     return flag is True
 
 
+def is_key(x: Any) -> bool:
+    """Return whether x is an array of typed keys, or the spec of one.
+
+    Example:
+        >>> is_key(jax.random.key(0)), is_key(jax.random.PRNGKey(0)), is_key(None)
+        (True, False, False)
+    """
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
+
+
 def typed_key(key: Any, needed_by: str) -> Key:
     """Return `key`, or raise unless it is one typed key."""
     if key is None:
         raise ValueError(f"{needed_by} needs a key: pass key=jax.random.key(seed)")
-    dtype = getattr(key, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    if not is_key(key):
         raise TypeError(
             f"{needed_by} needs a typed key, made by jax.random.key(seed); "
             f"got {describe(key)}"

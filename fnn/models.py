@@ -277,11 +277,12 @@ def autoencoder(
     """Make an autoencoder, which narrows to a code and widens again.
 
     Args:
-        *widths: Of the encoder's layers; the last is that of the code. The decoder has the
-            others in reverse.
-        inputs: How many numbers an example has; so many come out, in one axis.
-        activation: After each layer but the code and the last.
-        output_activation: At the end; the sigmoid is for images from 0 to 1.
+        *widths: The widths of the encoder's layers; the last is that of the code. The
+            decoder has the others in reverse.
+        inputs: The number of elements of an example. The output has as many, in one axis.
+        activation: The function after each layer but the code and the last.
+        output_activation: The function at the end, for the range of the data: the sigmoid
+            for images from 0 to 1, `jax.numpy.tanh` for data from -1 to 1.
 
     Raises:
         ValueError: If there is no width.

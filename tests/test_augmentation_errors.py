@@ -35,9 +35,9 @@ from fnn.data import (
         (lambda: RandomRotation(-1), "degrees must be"),
         (lambda: Cutout(0), "size must be an integer of at least 1"),
         (lambda: AddNoise(-0.1), r"std must be in \[0, inf\], got -0.1"),
-        (lambda: Mixup(0), "alpha must be a number above 0, got 0"),
+        (lambda: Mixup(0), "alpha must be above 0 and finite, got 0"),
         (lambda: Mixup(float("nan")), "alpha must be"),
-        (lambda: CutMix("1"), "alpha must be a number above 0, got '1'"),
+        (lambda: CutMix("1"), "alpha must be above 0 and finite, got '1'"),
     ],
 )
 def test_bad_configuration_is_refused(make, message):

@@ -61,6 +61,12 @@ def test_plain_network_lacks_nothing_but_the_shortcuts():
     assert plain == size(models.resnet_cifar(44, shortcut="padded"), CIFAR)
 
 
+def test_autoencoder_ends_with_its_output_activation():
+    model = models.autoencoder(2, inputs=4, output_activation=jnp.cos)
+    params, _ = model.init(jax.random.key(0), jnp.ones(4))
+    np.testing.assert_array_equal(model(fnn.tree.zeros_like(params), jnp.ones(4)), 1.0)
+
+
 def test_stochastic_depth_grows_linearly():
     text = repr(models.resnet_cifar(20, stochastic_depth=0.9))
     rates = [float(part.split(")")[0]) for part in text.split("StochasticDepth(")[1:]]

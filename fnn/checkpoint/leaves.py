@@ -61,12 +61,12 @@ def by_path(values: PyTree) -> dict[str, Any]:
 def generators_of(values: PyTree) -> dict[str, str]:
     """Return by path the names of the generators of the typed keys in a tree."""
     leaves = by_path(values).items()
-    return {p: str(jax.random.key_impl(x)) for p, x in leaves if _is_key(x)}
+    return {p: str(jax.random.key_impl(x)) for p, x in leaves if checks.is_key(x)}
 
 
 def data_of(values: PyTree) -> PyTree:
     """Return a tree with the data of typed keys in their place."""
-    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, values)
+    return jax.tree.map(lambda x: jax.random.key_data(x) if checks.is_key(x) else x, values)
 
 
 def restore_leaf(leaf: Any, array: NDArray, generator: str | None) -> Any:
@@ -136,7 +136,8 @@ def describe_leaf(path: str, leaf: Any) -> str:
             f"got {checks.describe(leaf)}"
         )
     in_numpy = isinstance(leaf, np.ndarray | np.generic)
-    if not in_numpy and not _is_key(leaf) and canonicalize_dtype(leaf.dtype) != leaf.dtype:
+    exempt = in_numpy or checks.is_key(leaf)
+    if not exempt and canonicalize_dtype(leaf.dtype) != leaf.dtype:
         raise ValueError(
             f"{path!r} in the template is {checks.describe(leaf)}, which JAX has only with "
             f"jax.config.update('jax_enable_x64', True); a NumPy array there does without"
@@ -164,7 +165,7 @@ def _check_leaf(path: str, leaf: Any) -> None:
             f"{path!r} must be an array of JAX's or NumPy's, got {checks.describe(leaf)}; "
             f"numpy.asarray(...) makes it one"
         )
-    if not _is_key(leaf) and leaf.dtype.name not in CODES:
+    if not checks.is_key(leaf) and leaf.dtype.name not in CODES:
         raise TypeError(
             f"{path!r} is {checks.describe(leaf)}; the safetensors format has no dtypes "
             f"but {', '.join(CODES)}"
@@ -177,7 +178,3 @@ def _check_addressable(path: str, leaf: jax.Array) -> None:
             f"{path!r} is spread over devices of several processes, and no process has "
             f"all of it; use fnn.checkpoint.OrbaxCheckpointer"
         )
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -5,9 +5,6 @@ proportion is drawn for a batch, and every example meets another one of its batc
 `fnn.fit` as `augment`, they are applied to each batch.
 """
 
-import math
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -97,7 +94,7 @@ class Mixup(BatchAugmentation):
     alpha: float
 
     def __post_init__(self) -> None:
-        _check_alpha(self.alpha)
+        checks.above_zero("alpha", self.alpha)
 
     def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
         """Return a mixed batch.
@@ -141,7 +138,7 @@ class CutMix(BatchAugmentation):
     alpha: float
 
     def __post_init__(self) -> None:
-        _check_alpha(self.alpha)
+        checks.above_zero("alpha", self.alpha)
 
     def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
         """Return a mixed batch.
@@ -188,12 +185,6 @@ def _checked(owner: str, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
     checks.floating(f"y of {owner}", y)
     checks.leading_length({"x": x, "y": y}, owner)
     return jnp.asarray(x), jnp.asarray(y)
-
-
-def _check_alpha(alpha: Any) -> None:
-    number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
-    if not number or not 0 < alpha < math.inf:
-        raise ValueError(f"alpha must be a number above 0, got {alpha!r}")
 
 
 def _share(key: Key, alpha: float, x: Array) -> Array:

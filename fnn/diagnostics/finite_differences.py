@@ -226,9 +226,8 @@ def _difference(
 
 
 def _same_noise(leaf: Array) -> Array:
-    """Return an argument; of a key a clone, as all evaluations draw the same on purpose."""
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.clone(leaf) if is_key else leaf
+    """Return an argument, keys as clones: all evaluations draw the same on purpose."""
+    return jax.random.clone(leaf) if checks.is_key(leaf) else leaf
 
 
 def _unit(vector: NDArray) -> NDArray:

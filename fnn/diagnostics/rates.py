@@ -22,8 +22,6 @@ from fnn.training.step import Step, TrainState, make_step
 from fnn.types import Array, GradientTransformation, Key, NDArray, Params, State
 from fnn.values import Value, paths_to, replace_at, show
 
-# Where the loss is so many times its lowest value, training has diverged.
-DIVERGED = 4.0
 HEADER = ("", "rate", "loss")
 
 

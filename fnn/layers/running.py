@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 import jax
-import jax.numpy as jnp
 
 from fnn import checks, explaining
 from fnn.layers.base import Function, Layer, NoState, show_layer, spec
@@ -71,7 +70,7 @@ def in_one_program(init: Init) -> Init:
 
     @functools.wraps(init)
     def call(layer: Layer, key: Key, x: PyTree) -> tuple[Params, State]:
-        if not _is_typed(key) or _is_traced(key, x) or not _is_hashable(layer):
+        if not checks.is_key(key) or _is_traced(key, x) or not _is_hashable(layer):
             return init(layer, key, x)
         leaves, structure = jax.tree.flatten(x)
         try:
@@ -84,11 +83,6 @@ def in_one_program(init: Init) -> Init:
         return made
 
     return cast("Init", call)
-
-
-def _is_typed(key: Any) -> bool:
-    dtype: Any = getattr(key, "dtype", None)
-    return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
 
 
 def _is_hashable(layer: Layer) -> bool:

@@ -147,7 +147,7 @@ def huber(output: Array, target: Array, delta: float | Array = 1.0) -> Array:
         >>> huber(jax.numpy.array([0.5, 3.0]), jax.numpy.array([0.0, 0.0]))
         Array(2.625, dtype=float32)
     """
-    targets.check_positive("delta", delta)
+    checks.above_zero("delta", delta, finite=False)
     y, t = targets.pair(output, target, "huber")
     d, bound = y - t, jnp.asarray(delta, y.dtype)
     c = jnp.clip(d, -bound, bound)

@@ -135,13 +135,6 @@ def mean_under(t: Array, costs: Array) -> Array:
     return jnp.sum(t * jnp.where(impossible, 0, costs))
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise unless the number is above 0; arrays are taken on trust."""
-    checks.between(name, value, 0, float("inf"))
-    if not isinstance(value, jax.Array) and value == 0:
-        raise ValueError(f"{name} must be above 0, got {value!r}")
-
-
 def _check_not_bool(labels: Any, owner: str) -> None:
     if checks.dtype_of(labels).kind == "b":
         raise TypeError(

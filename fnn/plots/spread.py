@@ -36,8 +36,8 @@ def gradient_norms(
     norms = arguments.numbers("norms", norms, "examples")
     if norms.min() < 0 or not np.isfinite(norms).all():
         raise ValueError(f"norms must be finite and at least 0, got {checks.span(norms)}")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be above 0, got {clip}")
+    if clip is not None:
+        checks.above_zero("clip", clip, finite=False)
     axes = style.current(axes)
     limit = np.inf if clip is None else clip
     parts = [norms[norms <= limit], norms[norms > limit]]

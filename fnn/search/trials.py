@@ -251,6 +251,4 @@ def _count_examples(replicates: Replicates) -> int:
 
 def _reusable(leaf: Array) -> Array:
     """Return the array; if it holds keys, a copy that JAX counts as not yet used."""
-    return (
-        jax.random.clone(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-    )
+    return jax.random.clone(leaf) if checks.is_key(leaf) else leaf

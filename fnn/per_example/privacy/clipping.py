@@ -89,8 +89,8 @@ class ClippedGradient(Value):
                 f"max_norm may be several numbers where clipping lists groups; got "
                 f"{self.max_norm} with clipping={self.clipping!r}"
             )
-        _above_zero("stability", self.stability)
-        _above_zero("normalize_by", self.normalize_by)
+        checks.above_zero("stability", self.stability)
+        checks.above_zero("normalize_by", self.normalize_by)
         if self.microbatch is not None:
             checks.positive_integer("microbatch", self.microbatch)
         checks.positive_integer("memory_budget", self.memory_budget)
@@ -334,9 +334,3 @@ def _only(path: str, marks: list[bool]) -> int:
 
 def _tuple(value: Any) -> Any:
     return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
-
-
-def _above_zero(name: str, value: Any) -> None:
-    checks.between(name, value, 0, math.inf)
-    if value in (0, math.inf):
-        raise ValueError(f"{name} must be above 0 and finite, got {value!r}")

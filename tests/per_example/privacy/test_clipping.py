@@ -65,6 +65,13 @@ def test_clipped_gradient_is_that_of_the_loop(method, bound):
     assert result.clipped == np.mean(norms > bound)
 
 
+def test_stability_is_added_to_the_norm_by_automatic_clipping():
+    clip = clipped_gradient(ROW.loss, 2.0, method="automatic", stability=0.5)
+    expected = clip_by_loop(rows()[0], [slice(None)], [2.0], lambda n, c: c / (n + 0.5))
+    found = flat(jax.jit(clip)(PARAMS, *BATCH).gradient)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_is_clipped_at_infinity():
     result = jax.jit(clipped_gradient(ROW.loss, float("inf")))(PARAMS, *BATCH)
     np.testing.assert_allclose(
