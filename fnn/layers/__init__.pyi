@@ -11,8 +11,8 @@ from fnn.layers.composite import Run as Run
 from fnn.layers.convolution import Conv as Conv
 from fnn.layers.convolution import ConvTranspose as ConvTranspose
 from fnn.layers.convolution import DepthwiseConv as DepthwiseConv
-from fnn.layers.elementwise import PReLU as PReLU
 from fnn.layers.embedding import Embedding as Embedding
+from fnn.layers.learned_activations import PReLU as PReLU
 from fnn.layers.linear import Dense as Dense
 from fnn.layers.linear import Flatten as Flatten
 from fnn.layers.linear import Maxout as Maxout
@@ -28,7 +28,7 @@ from fnn.layers.pooling import MaxPool as MaxPool
 from fnn.layers.pooling import MinPool as MinPool
 from fnn.layers.pooling import PartitionPool as PartitionPool
 from fnn.layers.precision import MixedPrecision as MixedPrecision
-from fnn.layers.precision import Remat as Remat
+from fnn.layers.rematerialization import Remat as Remat
 from fnn.layers.repetition import Repeat as Repeat
 from fnn.layers.stochastic import DropConnect as DropConnect
 from fnn.layers.stochastic import Dropout as Dropout

@@ -7,8 +7,8 @@ import numpy as np
 
 from fnn.layers.base import Layer
 from fnn.layers.convolution import Conv, ConvTranspose, DepthwiseConv
-from fnn.layers.elementwise import PReLU
 from fnn.layers.embedding import Embedding
+from fnn.layers.learned_activations import PReLU
 from fnn.layers.linear import Dense
 from fnn.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fnn.layers.stochastic import DropConnect

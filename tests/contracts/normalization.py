@@ -8,8 +8,8 @@ import numpy as np
 import fnn
 from contracts import LayerRow, key
 from fnn.initializers import Normal
-from fnn.layers.elementwise import PReLU
 from fnn.layers.embedding import Embedding
+from fnn.layers.learned_activations import PReLU
 from fnn.layers.linear import Maxout, Reshape
 from fnn.layers.normalization import (
     BatchNorm,

@@ -1,4 +1,4 @@
-"""Activations that learn their own form."""
+"""Activation functions with parameters."""
 
 import math
 
@@ -18,8 +18,8 @@ class PReLU(Layer):
 
     Args:
         initial: The slope that training starts from.
-        per_feature: Whether each feature, the last axis of x, has a slope of its own,
-            (features,), or all elements share one, ().
+        per_feature: Whether each feature, the last axis of x, has its own slope,
+            (features,). Otherwise all elements share one, ().
 
     Raises:
         TypeError: If x is not floating-point.

@@ -1,4 +1,4 @@
-"""Activations that learn their own form."""
+"""Activation functions with parameters."""
 
 import functools
 
@@ -10,7 +10,7 @@ import pytest
 from contracts import example, key
 
 import fnn
-from fnn.layers.elementwise import PReLU
+from fnn.layers.learned_activations import PReLU
 
 
 @pytest.mark.parametrize("per_feature", [False, True])
