@@ -1,4 +1,4 @@
-"""Layers that look vectors up."""
+"""Tables of vectors that are looked up by id."""
 
 import jax.numpy as jnp
 
@@ -11,14 +11,15 @@ from fnn.types import Array, Initializer, Key, Params, State
 class Embedding(Layer):
     """Look up the vector of each id: y = table[x].
 
-    It is the product of one-hot vectors with `table`, (vocabulary, features), without
-    making them. x are integers of any shape, such as the words of one sentence.
+    This is the product of one-hot vectors with `table`, (vocabulary, features), but the
+    one-hot vectors are never made. x are integers of any shape, such as the words of one
+    sentence.
 
-    Called on real arrays, the layer checks that the ids are from 0 to vocabulary - 1.
-    Inside `jit` and `vmap`, where values are not known, the vector of an id out of that
-    range is NaN, and no row of the table gets a gradient from it.
+    On concrete arrays the layer checks that the ids are from 0 to vocabulary - 1. Inside
+    `jit` and `vmap` the values are not known: there the vector of an id out of range is
+    NaN, and no row of the table gets a gradient from it.
 
-    As integers do not say it, the table has JAX's default floating dtype;
+    The table has JAX's default floating dtype, because integers do not determine one;
     `fnn.tree.cast` gives it another.
 
     Source: Bengio et al. 2003, "A neural probabilistic language model".
@@ -26,12 +27,12 @@ class Embedding(Layer):
     Args:
         vocabulary: The number of ids.
         features: The length of each vector.
-        table_init: Makes the table; called `(key, shape, dtype)`. By default N(0, 1 /
-            features), for which the expected squared length of a vector is 1.
+        table_init: Makes the table; called `(key, shape, dtype)`. By default it draws from
+            N(0, 1 / features), so the expected squared length of a vector is 1.
 
     Raises:
         TypeError: If x are not integers.
-        ValueError: If an id is seen to be out of range.
+        ValueError: If an id is out of range, outside `jit` and `vmap`.
 
     Example:
         >>> layer = fnn.Embedding(100, 8)

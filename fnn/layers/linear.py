@@ -1,4 +1,4 @@
-"""Layers that are linear maps, or only arrange their input."""
+"""Linear maps, and layers that rearrange their input."""
 
 import math
 
@@ -26,7 +26,7 @@ class Dense(Layer):
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If the last axis of x is not what the kernel was made for.
+        ValueError: If the last axis of x is not the one that the kernel was made for.
 
     Example:
         >>> layer = fnn.Dense(2)
@@ -58,22 +58,22 @@ class Dense(Layer):
 class Maxout(Layer):
     """Take the largest of several linear maps: yₖ = maxⱼ (x Wⱼ + bⱼ)ₖ.
 
-    An output is a convex, piecewise linear function of x, whose shape is learned. The
-    maps lie side by side in `kernel`, (in, pieces · features), as (W₁ | W₂ | ...), and
+    Each output is a convex, piecewise linear function of x, and its shape is learned. The
+    maps are side by side in `kernel`, (in, pieces · features), as (W₁ | W₂ | ...), and
     in `bias`, (pieces · features,). They act on the last axis of x, as in `Dense`.
 
     Source: Goodfellow et al. 2013, "Maxout networks".
 
     Args:
         features: The number of output features.
-        pieces: The number of maps of which each output is the largest.
+        pieces: The number of linear maps for each output.
         bias: Whether to add a bias.
         kernel_init: Makes the kernel; called `(key, shape, dtype)`.
         bias_init: Makes the bias.
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If the last axis of x is not what the kernel was made for.
+        ValueError: If the last axis of x is not the one that the kernel was made for.
 
     Example:
         >>> layer = fnn.Maxout(1, pieces=2, bias=False)  # |x|, as max(x, -x):
@@ -120,10 +120,10 @@ class Reshape(Layer):
     """Arrange the elements of an example in another shape, in row-major order.
 
     Args:
-        shape: The shape of the output. One of its lengths may be -1, for what is left.
+        shape: The shape of the output. One length may be -1; it follows from the others.
 
     Raises:
-        ValueError: If the shape is none, or x does not have as many elements.
+        ValueError: If the shape is invalid, or x does not have that number of elements.
 
     Example:
         >>> fnn.Reshape((28, 28, 1))({}, jax.numpy.ones(784)).shape
@@ -162,7 +162,7 @@ def init_affine(
     kernel_init: Initializer,
     bias_init: Initializer | None,
 ) -> Params:
-    """Make `kernel`, (in, features), and unless its initializer is None, `bias`."""
+    """Make `kernel`, (in, features), and `bias` unless its initializer is None."""
     checks.typed_key(key, f"{owner}.init")
     dtype = checks.floating(owner, x)
     if not x.shape:
@@ -175,7 +175,7 @@ def init_affine(
 
 
 def affine(owner: str, x: Array, kernel: Array, bias: Array | None) -> Array:
-    """Return x W + b, or say what the owner of the kernel was given in place of x."""
+    """Return x W + b, or raise if x does not fit the kernel of `owner`."""
     checks.floating(owner, x)
     if jnp.shape(x)[-1:] != kernel.shape[:1]:
         raise ValueError(_mismatch(owner, x, kernel))

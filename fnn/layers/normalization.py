@@ -1,4 +1,4 @@
-"""Layers that give features mean 0 and variance 1, over a batch or within one example."""
+"""Normalization of features to mean 0 and variance 1, over a batch or in one example."""
 
 import math
 from typing import Any, TypeAlias
@@ -16,15 +16,15 @@ from fnn.types import Array, Initializer, Key, Params, State, wide
 class BatchNorm(Layer):
     """Normalize each feature over a batch: y = scale (x - μ) / √(σ² + eps) + shift.
 
-    In training, mean μ and variance σ² of each feature, the last axis of x, are over the
-    batch and all other axes of x. Averages of them, which begin at 0 and 1, are kept in
-    the state, in float32 at least, and take their place at inference:
+    In training, the mean μ and the variance σ² of each feature, the last axis of x, are
+    taken over the batch and all other axes of x. The state keeps running averages of them,
+    in float32 at least, which begin at 0 and 1. Inference uses these averages:
 
         running ← momentum · running + (1 - momentum) · batch
 
-    The layer couples the examples of a batch. Training therefore needs the batch axis by
-    its name, as `fnn.batched` and `fnn.fit` provide it, and a loss has no per-example
-    gradients through it; `GroupNorm` has no such limits.
+    The layer couples the examples of a batch. So training needs the batch axis by its
+    name, which `fnn.batched` and `fnn.fit` provide, and per-example gradients do not exist
+    through it. `GroupNorm` has neither limit.
 
     Source: Ioffe & Szegedy 2015, "Batch normalization: accelerating deep network training
     by reducing internal covariate shift".
@@ -35,14 +35,15 @@ class BatchNorm(Layer):
         eps: Added to the variance; above 0, it keeps constant features finite.
         scale: Whether to multiply each feature by a parameter.
         shift: Whether to add a parameter to each feature.
-        unbiased: Whether the running variance averages σ² n / (n - 1), n being the number
-            of values, as in the paper; else σ², on which inference and training agree.
+        unbiased: Whether the running variance averages σ² n / (n - 1), as in the paper,
+            where n is the number of values. By default it averages σ², so that inference
+            agrees with training.
         scale_init: Makes the scale; called `(key, shape, dtype)`.
         shift_init: Makes the shift.
 
     Raises:
         TypeError: If x is not floating-point, or the layer is called without its state.
-        ValueError: If no axis bears the name in training, or the features are not those
+        ValueError: If no axis has this name in training, or the features are not those
             that the layer was initialized for.
 
     Example:
@@ -116,15 +117,15 @@ class BatchNorm(Layer):
                 f"fnn.batched(model, {self.axis_name!r}) binds it, and fnn.fit binds "
                 f"'batch'. Per-example gradients do not exist through batch "
                 f"normalization, which couples the examples; use fnn.GroupNorm, or "
-                f"train=False and with it stored statistics"
+                f"train=False for the stored statistics"
             ) from error
 
 
 class LayerNorm(Layer):
     """Normalize over the features: y = scale (x - μ) / √(σ² + eps) + shift.
 
-    μ and σ² are mean and variance along the last axis of x, at each position by itself,
-    computed in float32 at least.
+    μ and σ² are the mean and the variance along the last axis of x, for each position
+    alone, computed in float32 at least.
 
     Source: Ba et al. 2016, "Layer normalization".
 
@@ -168,15 +169,15 @@ class LayerNorm(Layer):
 class RMSNorm(Layer):
     """Divide by the root mean square: y = scale x / √(mean(x²) + eps).
 
-    The mean is along the last axis of x, the features, at each position by itself, in
-    float32 at least. Unlike in `LayerNorm`, nothing is subtracted.
+    The mean is along the last axis of x, the features, for each position alone, in float32
+    at least. Unlike `LayerNorm`, it subtracts nothing.
 
     Source: Zhang & Sennrich 2019, "Root mean square layer normalization".
 
     Args:
         eps: Added to the mean square; above 0, it keeps an input of zeros finite.
         scale: Whether to multiply each feature by a parameter.
-        shift: Whether to add a parameter to each feature, in the end.
+        shift: Whether to add a parameter to each feature at the end.
         scale_init: Makes the scale; called `(key, shape, dtype)`.
         shift_init: Makes the shift.
 
@@ -214,9 +215,9 @@ class RMSNorm(Layer):
 class GroupNorm(Layer):
     """Normalize over groups of features: y = scale (x - μ) / √(σ² + eps) + shift.
 
-    The last axis of x is divided into `groups` runs of as many features each. μ and σ²
-    are mean and variance of a group over its features and all other axes of x, in
-    float32 at least. With one group they are over the whole example.
+    The last axis of x is divided into `groups` runs of equal length. μ and σ² are the mean
+    and the variance of a group over its features and all other axes of x, in float32 at
+    least. With one group they are taken over the whole example.
 
     Source: Wu & He 2018, "Group normalization".
 
@@ -230,8 +231,8 @@ class GroupNorm(Layer):
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If the number of features is not a multiple of `groups`, or not that
-            which the layer was initialized for.
+        ValueError: If the number of features is not a multiple of `groups`, or not the
+            number that the layer was initialized for.
 
     Example:
         >>> layer = fnn.GroupNorm(2)
@@ -276,8 +277,8 @@ class GroupNorm(Layer):
 class InstanceNorm(Layer):
     """Normalize each feature over positions: y = scale (x - μ) / √(σ² + eps) + shift.
 
-    μ and σ² are mean and variance of a feature, the last axis of x, over all other axes
-    of x, in float32 at least. It is `GroupNorm` with as many groups as features.
+    μ and σ² are the mean and the variance of a feature, the last axis of x, over all other
+    axes of x, in float32 at least. This is `GroupNorm` with one group for each feature.
 
     Source: Ulyanov et al. 2016, "Instance normalization: the missing ingredient for fast
     stylization".
@@ -291,8 +292,8 @@ class InstanceNorm(Layer):
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If x has no axes but that of the features, or the features are not
-            those that the layer was initialized for.
+        ValueError: If x has no axis besides the features, or the features are not those
+            that the layer was initialized for.
 
     Example:
         >>> layer = fnn.InstanceNorm()
@@ -360,8 +361,9 @@ def _affine(
 ) -> Array:
     """Return factor scale z + shift, with the shape and dtype of x.
 
-    A factor that varies less than z is given apart, because its product with the scale
-    is small: that spares the gradient a pass over z.
+    Pass a factor apart from z if it is smaller than z. It is then multiplied by the scale
+    first, which saves the gradient a pass over z. For example, z is (H, W, groups, size)
+    and the factor (1, 1, groups, 1).
     """
     if layer.scale:
         scale = _per_feature(params["scale"], z, x.ndim - 1)
@@ -373,7 +375,10 @@ def _affine(
 
 
 def _per_feature(values: Array, z: Array, axis: int = -1) -> Array:
-    """Shape values per feature to go with z, the features of which begin at `axis`."""
+    """Shape (features,) to broadcast with z, whose features begin at `axis`.
+
+    For z of (H, W, groups, size) and axis 2, the result is (1, 1, groups, size).
+    """
     shape = z.shape[axis:]
     return values.astype(z.dtype).reshape((1,) * (z.ndim - len(shape)) + shape)
 

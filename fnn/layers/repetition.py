@@ -1,4 +1,4 @@
-"""One layer, many times."""
+"""Many copies of one layer, as a loop over depth."""
 
 import functools
 
@@ -15,26 +15,26 @@ from fnn.types import Key, Params, PyTree, State
 class Repeat(Layer):
     """Apply copies of one layer one after the other: y = f(… f(f(x; θ₁); θ₂) …; θₙ).
 
-    The same as a `Sequential` of the copies, each with parameters, state and key of its
-    own, but as one `jax.lax.scan` over depth: the time to compile does not grow with
-    `times`. Parameters and state are those of the layer under the name `stack`, with a
-    leading axis of length `times`; `jax.tree.map(lambda leaf: leaf[i], params)` are
-    those of copy i. By that name, optimizers that act on a layer as a whole see each copy
-    by itself (`fnn.tree.stacked_axes`); a layer of your own that scans over stacked
+    This computes the same as a `Sequential` of the copies, each with its own parameters,
+    state and key, but it is one `jax.lax.scan` over depth: the time to compile does not
+    grow with `times`. Parameters and state are those of the layer under the name `stack`,
+    with a leading axis of length `times`; `jax.tree.map(lambda leaf: leaf[i], params)` are
+    those of copy i. This name tells optimizers that act on a layer as a whole to treat
+    each copy alone (`fnn.tree.stacked_axes`); your own layer that scans over stacked
     parameters can use it, too. Outside `jax.jit`, every call compiles.
 
     On the CPU, XLA does not optimize convolutions inside a loop, where their gradients
     can be tens of times slower; there, write `fnn.Sequential(*[layer] * times)` instead.
 
     Args:
-        layer: A layer or a plain callable, whose output has the shapes and dtypes of its
-            input.
+        layer: A layer or a plain callable. Its output must have the shapes and dtypes of
+            its input.
         times: The number of copies.
 
     Raises:
         TypeError: If `layer` is neither a layer nor a callable.
-        ValueError: If `times` is not a positive integer, or the layer's output is not
-            like its input.
+        ValueError: If `times` is not a positive integer, or the layer's output has not
+            the shapes and dtypes of its input.
 
     Example:
         >>> block = fnn.Residual(fnn.Sequential(fnn.Dense(4), jax.nn.relu))
@@ -55,7 +55,7 @@ class Repeat(Layer):
 
     @functools.cached_property
     def children(self) -> dict[str, Layer]:
-        """The layer, of which the copies are made, by name."""
+        """The layer that is copied, by its name."""
         return {STACK: as_layer(self.layer, "layer of Repeat")}
 
     @property
@@ -107,5 +107,5 @@ def _check_like(x: PyTree, y: PyTree) -> None:
     if spec(x) != spec(y):
         raise ValueError(
             f"Repeat needs a layer whose output has the shapes and dtypes of its input; "
-            f"it makes {checks.describe(y)} of {checks.describe(x)}"
+            f"it maps {checks.describe(x)} to {checks.describe(y)}"
         )

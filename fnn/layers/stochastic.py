@@ -1,4 +1,4 @@
-"""Layers that behave at random in training."""
+"""Layers that are random in training."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from fnn.types import Array, Initializer, Key, Params, Shape, State
 
 
 class Perturbation(Layer):
-    """What changes x at random in training, and gives it as it is at inference."""
+    """A layer that changes x at random in training, and not at inference."""
 
     def apply(
         self,
@@ -36,18 +36,18 @@ class Perturbation(Layer):
         checks.floating(type(self).__name__, x)
 
     def perturb(self, key: Key, x: Array) -> Array:
-        """Return x as it is in training."""
+        """Return x, changed at random, for training."""
         raise TypeError(f"{type(self).__name__} does not define perturb")
 
 
 class Dropout(Perturbation):
     """Set elements to zero at random in training: y = x m / (1 - rate).
 
-    Each element of the mask m is 0 with probability `rate`, else 1, so that the
-    expected output is x. At inference y = x.
+    Each element of the mask m is 0 with probability `rate`, else 1, so the expected output
+    is x. At inference y = x.
 
-    Along the shared axes all elements have the same mask: with `shared_axes=(0, 1)`,
-    whole channels of an image, (height, width, channels), are dropped or kept.
+    All elements along the shared axes have the same mask. With `shared_axes=(0, 1)`, whole
+    channels of an image, (height, width, channels), are dropped or kept.
 
     Source: Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks
     from overfitting"; for whole channels, Tompson et al. 2015, "Efficient object
@@ -101,10 +101,10 @@ class Dropout(Perturbation):
 class DropConnect(Layer):
     """Map features linearly, less some weights: y = x (M ∘ W) / (1 - rate) + b.
 
-    It is a `Dense` layer that in training drops each weight, but no bias, at random:
-    the elements of the mask M are 0 with probability `rate`, else 1, so that the
-    expected output is that of `Dense`, which is the output at inference. Each example
-    of a batch has a mask of its own, and so takes the memory of a kernel.
+    This is a `Dense` layer that drops weights, but not biases, at random in training. The
+    elements of the mask M are 0 with probability `rate`, else 1, so the expected output is
+    that of `Dense`. At inference it is `Dense`. Each example of a batch draws its own mask,
+    which takes the memory of a kernel.
 
     Source: Wan et al. 2013, "Regularization of neural networks using DropConnect".
 
@@ -117,8 +117,8 @@ class DropConnect(Layer):
 
     Raises:
         TypeError: If x is not floating-point.
-        ValueError: If the rate is not a probability, the last axis of x is not what the
-            kernel was made for, or no key is given in training.
+        ValueError: If the rate is not a probability, the last axis of x is not the one
+            that the kernel was made for, or no key is given in training.
 
     Example:
         >>> layer = fnn.DropConnect(1, 0.5)
@@ -170,16 +170,16 @@ class DropConnect(Layer):
 class StochasticDepth(Perturbation):
     """Drop all of x at once at random in training: y = x m / (1 - rate).
 
-    m is 0 with probability `rate`, else 1, one number for each example, so that the
-    expected output is x. At inference y = x. (The paper leaves out the division, and
-    scales at inference instead.)
+    m is one number for each example, 0 with probability `rate`, else 1, so the expected
+    output is x. At inference y = x. (The paper does not divide in training, but scales at
+    inference.)
 
-    It is the last layer of a residual branch, which it takes out as a whole:
+    Put it last in a residual branch, to drop the whole branch:
 
         fnn.Residual(fnn.Sequential(..., fnn.StochasticDepth(rate)))
 
-    In the paper the rate grows linearly with depth, from block 1 to block L: block l has
-    the rate l / L · rate_L.
+    In the paper the rate grows linearly with depth: block l of L has the rate
+    l / L · rate_L.
 
     Source: Huang et al. 2016, "Deep networks with stochastic depth".
 
@@ -215,7 +215,7 @@ class GaussianNoise(Perturbation):
     Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization".
 
     Args:
-        std: The standard deviation of the noise, which each element has of its own.
+        std: The standard deviation of the noise, drawn for each element.
 
     Raises:
         TypeError: If x is not floating-point.
@@ -244,6 +244,6 @@ def _drop(key: Key, rate: float, x: Array, shape: Shape) -> Array:
     """Return x m / (1 - rate), with a mask m of a shape that broadcasts to that of x."""
     x, keep = jnp.asarray(x), 1 - rate
     mask = jax.random.bernoulli(key, keep, shape)
-    # Where nothing is kept, the scale is not used, but has to be finite.
+    # At rate 1 the mask selects zeros, but the scale must be finite for the gradient.
     scale = 1 / jnp.maximum(keep, float(jnp.finfo(x.dtype).tiny))
     return jnp.where(mask, x * jnp.asarray(scale, x.dtype), jnp.zeros_like(x))
