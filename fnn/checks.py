@@ -181,7 +181,7 @@ def as_numpy(x: Any, what: str) -> NDArray:
 
 
 def parts(tree: PyTree) -> Iterator[Any]:
-    """Yield a tree and what is inside its dicts, tuples and lists."""
+    """Yield a tree and all parts inside its dicts, tuples and lists."""
     yield tree
     inner = tree.values() if isinstance(tree, dict) else tree
     if isinstance(tree, dict | tuple | list):
@@ -224,7 +224,7 @@ def leading_length(tree: PyTree, what: str) -> int:
     """Return the common length of the leading axes, or show the leaves that differ."""
     shapes: list[Any] = [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
     if not shapes or () in shapes:
-        if isinstance(tree, tuple):  # of arguments, which is no list of numbers
+        if isinstance(tree, tuple):  # of arguments, not a list of numbers
             for i, part in enumerate(tree):
                 arrays(part, f"{what} {i}")
         else:

@@ -19,14 +19,16 @@ from fnn.types import Array
 
 Form: TypeAlias = Literal["native", "ordered", "patches", "shifts"]
 
-# At more channels or features than this, or with as many of both, blocks of positions gain
-# nothing (`benchmarks training`, LeNet, batch 128: the first layer went from 8 ms to 2-3).
+# Blocks of positions gain nothing with more channels or features than this, nor with this
+# many of both. With fewer they do: `benchmarks training`, LeNet at batch 128, took 2 to 3 ms
+# for the first layer instead of 8.
 BLOCKED_CHANNELS = 16
-# Positions in a block, the first that divides the axis is taken: four in LeNet's first
-# layer, two for the gradient of the input of its second, in less than half of the time.
+# Positions in a block: the first of these that divides the axis. Four suit LeNet's first
+# layer; two more than halve the time for the gradient of its second layer's input.
 BLOCKS = (4, 2)
-# XLA on the CPU gathers channels by this number if it divides them, else one by one. Rows
-# of the window as channels took LeNet's first layer from 2-3 ms to 1-2.
+# XLA on the CPU gathers this many channels at once if the number divides them, else one by
+# one. With rows of the window as channels, LeNet's first layer took 1 to 2 ms instead of 2
+# to 3.
 GATHERED_CHANNELS = 8
 
 
@@ -131,8 +133,8 @@ def _ordered_jvp(window: Window, primals: Any, tangents: Any) -> tuple[Array, Ar
 
     def kernel_gradient(g: Array) -> Array:
         """Return Σᵢ x[stride · i + dilation · k, c] g[i, f], (k, l, C, F)."""
-        # x's channels become a batch, (C, H, W, 1), as positions are what is summed, and
-        # g a kernel as large as the output, (h, w, 1, F): the result is (C, k, l, F).
+        # The sum is over positions. So x's channels become a batch, (C, H, W, 1), and g a
+        # kernel as large as the output, (h, w, 1, F): the result is (C, k, l, F).
         channels, weights = jnp.moveaxis(x, -1, 0)[..., None], g[..., None, :]
         grad = _correlate(channels, weights, window.kernel_gradient(spatial))
         return jnp.moveaxis(grad, 0, -2)

@@ -13,9 +13,10 @@ from fnn.layers.convolving.windows import Window
 from fnn.platforms import traced_once
 from fnn.types import Array, Shape, wide
 
-# Elements of an example whose products are summed at a time for the kernel's gradient, few
-# enough to stay in the caches. Of (32, 32, 32, 96), 3x3, forward and backward went from 85
-# ms, in 122 MiB, to 31 ms, in 39 MiB ("What is chosen" in `benchmarks/README.md`).
+# The kernel's gradient sums the products of this many elements of an example at a time, few
+# enough to stay in the caches. For 3x3 over (32, 32, 32, 96), forward and backward passes
+# went from 85 ms and 122 MiB to 31 ms and 39 MiB ("What is chosen" in
+# `benchmarks/README.md`).
 BLOCK_ELEMENTS = 2**13
 
 
