@@ -20,8 +20,8 @@ from fnn.types import Array
 Form: TypeAlias = Literal["native", "ordered", "patches", "shifts"]
 
 # Blocks of positions gain nothing with more channels or features than this, nor with this
-# many of both. With fewer they do: `benchmarks training`, LeNet at batch 128, took 2 to 3 ms
-# for the first layer instead of 8.
+# many of both. With fewer they do: LeNet's first layer, at batch 128, took 2 to 3 ms
+# instead of 8 (`benchmarks training`).
 BLOCKED_CHANNELS = 16
 # Positions in a block: the first of these that divides the axis. Four suit LeNet's first
 # layer; two more than halve the time for the gradient of its second layer's input.
