@@ -34,11 +34,23 @@ def between(name: str, value: Any, low: float, high: float) -> None:
 
 
 def above_zero(name: str, value: Any, *, finite: bool = True) -> None:
-    """Raise unless value > 0, and finite if so asked; arrays are taken on trust."""
+    """Raise unless value > 0, and finite if so asked.
+
+    Traced values and arrays of several numbers are taken on trust.
+
+    Example:
+        >>> above_zero("rate", 0.0)
+        Traceback (most recent call last):
+        ...
+        ValueError: rate must be above 0 and finite, got 0.0
+    """
+    number = value
     if isinstance(value, jax.Array):
-        return
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not value > 0 or (finite and value == math.inf):
+        if isinstance(value, jax.core.Tracer) or value.ndim:
+            return
+        number = float(np.asarray(value))
+    real = isinstance(number, int | float | np.number) and not isinstance(number, bool)
+    if not real or not number > 0 or (finite and number == math.inf):
         raise ValueError(f"{name} must be above 0{' and finite' * finite}, got {value!r}")
 
 

@@ -37,7 +37,7 @@ def gradient_norms(
     if norms.min() < 0 or not np.isfinite(norms).all():
         raise ValueError(f"norms must be finite and at least 0, got {checks.span(norms)}")
     if clip is not None:
-        checks.above_zero("clip", clip, finite=False)
+        checks.above_zero("clip", float(clip), finite=False)
     axes = style.current(axes)
     limit = np.inf if clip is None else clip
     parts = [norms[norms <= limit], norms[norms > limit]]
