@@ -91,7 +91,7 @@ class Value:
         return f"{name}(\n{textwrap.indent(body, '    ')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), _portable(fields_of(self)))
+        return _rebuild, (_by_public_name(type(self)), _portable(fields_of(self)))
 
     def replace(self, **fields: Any) -> Self:
         """Return a copy with other values in some of its fields.
@@ -424,5 +424,12 @@ def make(cls: type[_SomeValue], fields: dict[str, Any]) -> _SomeValue:
     return value
 
 
-def _rebuild(cls: type[Value], fields: dict[str, Any]) -> Value:
-    return make(cls, _restored(fields))
+def _by_public_name(cls: type[Value]) -> Any:
+    """Return a class of fnn's by its public name, which stays where its module may not."""
+    module, _, name = public_name(cls).rpartition(".")
+    public = cls.__module__.startswith("fnn.") and module in sys.modules
+    return _Named(module, name) if public else cls
+
+
+def _rebuild(cls: Any, fields: dict[str, Any]) -> Value:
+    return make(_restored(cls), _restored(fields))

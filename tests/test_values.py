@@ -215,3 +215,11 @@ def test_the_order_of_a_dict_does_not_count():
     assert fnn.optimizers.ByPath({"a": adam, "*": frozen}) != fnn.optimizers.ByPath(
         {"*": frozen, "a": adam}
     )
+
+
+def test_a_pickle_names_the_public_class():
+    """So it loads also where a later version has the class in another module."""
+    for value in (fnn.Dense(3), fnn.optimizers.Adam(0.1), fnn.Sequential(jnp.tanh)):
+        data = pickle.dumps(value)
+        assert type(value).__module__.encode() not in data
+        assert pickle.loads(data) == value
