@@ -114,7 +114,7 @@ class Results:
         return text_table(names, rows, numbers=len(names), ruled=False)
 
     def __rich__(self) -> Any:
-        """Return the best trials as a table of `rich`, whose `print` asks for it."""
+        """Return the best trials as a table for the `print` of `rich`."""
         names, *rows = self._cells()
         return rich_table(names, rows, numbers=0)
 
