@@ -12,7 +12,7 @@ from fnn import checks
 from fnn.data.streaming import prefetched
 from fnn.layers.agreement import check_agreement
 from fnn.layers.base import Layer, spec
-from fnn.layers.combinators import batched
+from fnn.layers.batching import batched
 from fnn.layers.running import located
 from fnn.platforms import compiled, tracing_for
 from fnn.sharding import Layout

@@ -27,6 +27,7 @@ FLOORS = [
         "layers.running",
         "layers.composite",
         "layers.parts",
+        "layers.batching",
         "layers.combinators",
         "regularizers",
         "checkpoint",
@@ -118,7 +119,7 @@ def test_rooms_import_from_rooms_below(package):
 
 
 def test_the_lower_layers_import_no_upper_ones():
-    lower = ("base", "running", "composite", "parts", "combinators")
+    lower = ("base", "running", "composite", "parts", "batching", "combinators")
     for name in lower:
         for imported, _ in imports_of(PACKAGE / "layers" / f"{name}.py"):
             if imported.startswith("fnn.layers."):
@@ -150,7 +151,7 @@ def test_only_public_modules_of_jax_are_used(path):
     assert "._src" not in path.read_text(encoding="utf-8")
 
 
-TAKEN = "base", "running", "combinators", "agreement"
+TAKEN = "base", "running", "batching", "agreement"
 """Modules of `layers` that training takes, none of which is a concrete layer."""
 
 

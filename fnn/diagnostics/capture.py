@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from fnn.layers.base import Layer, kind_of
-from fnn.layers.combinators import batched
+from fnn.layers.batching import batched
 from fnn.layers.repetition import Repeat
 from fnn.layers.running import observing
 from fnn.types import Array, Key, Params, PyTree, State

@@ -19,7 +19,7 @@ from fnn.diagnostics.capture import (
 )
 from fnn.diagnostics.responses import Response, response_of, steepness
 from fnn.layers.base import Layer
-from fnn.layers.combinators import batched
+from fnn.layers.batching import batched
 from fnn.optimizers.base import apply_updates, loss_scale, updated
 from fnn.training.objective import Metric, mean_over_batch
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State

@@ -1,11 +1,11 @@
 from fnn.layers.base import Function as Function
 from fnn.layers.base import Layer as Layer
 from fnn.layers.base import Wrapper as Wrapper
-from fnn.layers.combinators import Batched as Batched
+from fnn.layers.batching import Batched as Batched
+from fnn.layers.batching import batched as batched
 from fnn.layers.combinators import Parallel as Parallel
 from fnn.layers.combinators import Residual as Residual
 from fnn.layers.combinators import Sequential as Sequential
-from fnn.layers.combinators import batched as batched
 from fnn.layers.composite import Composite as Composite
 from fnn.layers.composite import Run as Run
 from fnn.layers.convolution import Conv as Conv

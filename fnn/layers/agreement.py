@@ -8,7 +8,7 @@ import jax
 
 from fnn import checks, explaining, tree
 from fnn.layers.base import Layer, Wrapper, as_layer
-from fnn.layers.combinators import Batched
+from fnn.layers.batching import Batched
 from fnn.layers.running import initial
 from fnn.types import Params, PyTree, State
 from fnn.values import show

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from fnn.layers.base import Layer, as_layer, show_layer, spec
-from fnn.layers.combinators import Batched, Parallel, Residual, Sequential
+from fnn.layers.batching import Batched
+from fnn.layers.combinators import Parallel, Residual, Sequential
 from fnn.layers.composite import Composite
 from fnn.layers.linear import Dense, Flatten, Reshape
 from fnn.layers.running import observed

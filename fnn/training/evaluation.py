@@ -14,7 +14,7 @@ from fnn import checks
 from fnn.data.streaming import Memory, Streamed, prefetched, take
 from fnn.layers.agreement import check_agreement
 from fnn.layers.base import Layer, spec
-from fnn.layers.combinators import batched
+from fnn.layers.batching import batched
 from fnn.layers.running import applied, located
 from fnn.metrics.streaming import WeightedMean, nothing
 from fnn.platforms import compiled

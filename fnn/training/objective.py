@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fnn import checks, tree
 from fnn.data.mixing import BatchAugmentation, refilled
 from fnn.layers.base import Layer
-from fnn.layers.combinators import Batched, batched
+from fnn.layers.batching import Batched, batched
 from fnn.metrics.streaming import mean_dtype
 from fnn.training.per_example_gradient import (
     AnyGradient,
