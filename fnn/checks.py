@@ -159,7 +159,7 @@ def arrays(tree: PyTree, what: str, *, numbers: bool = True, scalars: bool = Fal
 
     Args:
         tree: An array, or a pytree of arrays.
-        what: What the tree is called.
+        what: The tree's name in the error.
         numbers: Whether the arrays must hold numbers that JAX can hold.
         scalars: Whether a number is an array too.
     """

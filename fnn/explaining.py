@@ -1,4 +1,4 @@
-"""What Python, NumPy and JAX say of a layer that fails, in words of fnn's."""
+"""Errors of Python, NumPy and JAX in a layer, in fnn's words."""
 
 import ast
 import inspect
@@ -32,9 +32,9 @@ def explained(
     """Return an error that says what to do, or the same one where its words are clear.
 
     Args:
-        error: What a layer raised.
+        error: The layer's error.
         call: Of the layer's method.
-        x: What it was given.
+        x: The layer's input.
         params: Its parameters.
         state: Its state.
     """

@@ -49,7 +49,7 @@ def predict(
 
     Raises:
         TypeError: If `x` is not made of arrays of numbers.
-        ValueError: If there is no example, if the leaves of `x` differ in length, if the
+        ValueError: If there are no examples, if the leaves of `x` differ in length, if the
             mesh does not divide `batch_size`, if parameters or state are not those of
             the model, or if the model refuses its input.
 
@@ -104,7 +104,7 @@ def export(
             that are fastest where it is exported, if that is one of them.
 
     Raises:
-        TypeError: If `x` is no array.
+        TypeError: If `x` is not an array.
         ValueError: If the model refuses its input, or a platform is unknown.
 
     Example:

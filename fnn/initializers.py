@@ -101,7 +101,7 @@ class Normal(Value):
 
 
 class TruncatedNormal(Value):
-    """Draw from N(0, std²), again wherever a draw lies beyond two std.
+    """Draw from N(0, std²), redrawn if beyond two std.
 
     The variance of what is drawn is 0.774 std².
 

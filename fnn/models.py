@@ -86,7 +86,7 @@ def mlp(*widths: int, activation: Activation = relu, dropout: float = 0.0) -> Se
         dropout: The rate after each hidden layer; 0 leaves the layer out.
 
     Raises:
-        ValueError: If there is no width.
+        ValueError: If `widths` is empty.
 
     Example:
         >>> model = fnn.models.mlp(128, 10)
@@ -285,7 +285,7 @@ def autoencoder(
             for images from 0 to 1, `jax.numpy.tanh` for data from -1 to 1.
 
     Raises:
-        ValueError: If there is no width.
+        ValueError: If `widths` is empty.
 
     Example:
         >>> model = fnn.models.autoencoder(128, 32, inputs=784)

@@ -22,7 +22,7 @@ KERNELS = "*kernel"
 
 
 class _OfOneStrength(Value):
-    """What `L1` and `L2` are configured with."""
+    """The arguments of `L1` and `L2`."""
 
     strength: float | Array
     on: Pattern = KERNELS

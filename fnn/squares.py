@@ -96,7 +96,7 @@ def _norms_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Any,
 
 
 def resized(x: Array, length: Array, wanted: Array) -> Array:
-    """Return x · wanted / length, though the ratio may be no number of the dtype.
+    """Return x · wanted / length, even if the ratio is not a number of the dtype.
 
     Args:
         x: An array of floats.
@@ -134,7 +134,7 @@ def leading(x: Array, like: Array) -> Array:
 def _factor(squares: Array) -> Array:
     """Return the factor to scale by before squaring: 1 if the sum of squares is right.
 
-    A square that underflows misses less than 2^minexp. Of 2³⁰ of them, a sum from the
+    A square that underflows misses less than 2^minexp. With 2³⁰ of them, a sum from the
     bound on misses less than its last bit.
     """
     info = jnp.finfo(squares.dtype)

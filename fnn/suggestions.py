@@ -1,4 +1,4 @@
-"""What an unknown name was meant to be; imported only where something fails.
+"""Guess what an unknown name was meant to be; imported only if something fails.
 
 `ELSEWHERE` has the names of PyTorch, Keras, Flax, Equinox and Optax that differ in more
 than case and underscores, and `ABSENT` what fnn does not have.

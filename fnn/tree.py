@@ -133,7 +133,7 @@ def stacked_axes(tree: PyTree) -> PyTree:
     axis over the copies. So a leaf has one such axis for each `stack` among the names
     above it, if all leaves under that name have a first axis of one length; others, such
     as the kernel (3, 4) and the bias (4,) of a layer that somebody called `stack`, are not
-    a stack. What acts on the weights of a layer as a whole acts on each layer of a stack.
+    a stack. An operation on a layer's weights as a whole acts on each layer of a stack.
 
     Example:
         >>> kernel = jax.numpy.ones((9, 4, 4))

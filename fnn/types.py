@@ -44,7 +44,7 @@ def as_number(x: Any, dtype: Any) -> Any:
 
 
 class GradientTransformation(Protocol):
-    """What a training step asks of an optimizer; Optax's satisfy it too."""
+    """The optimizer that a training step needs; Optax's satisfy it too."""
 
     @property
     def init(self) -> Callable[..., Any]:

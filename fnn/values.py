@@ -135,7 +135,7 @@ def replace_at(value: Any, path: Sequence[str], new: Any) -> Any:
     Args:
         value: A value, another dataclass, or a tuple.
         path: Names of fields; in a tuple, the number of the item.
-        new: What is put there.
+        new: The new value.
 
     Raises:
         ValueError: If the path leads nowhere.
@@ -163,7 +163,7 @@ def replace_at(value: Any, path: Sequence[str], new: Any) -> Any:
 
 
 def paths_to(value: Any, field: str) -> list[tuple[str, ...]]:
-    """Return the paths, as of `replace_at`, of all fields of this name in a value.
+    """Return the paths, as in `replace_at`, of all fields of this name in a value.
 
     Example:
         >>> import fnn
@@ -224,8 +224,8 @@ def show(value: Any) -> str:
 def public_name(thing: Any) -> str:
     """Return the shortest dotted name by which a class or a function is imported.
 
-    What has no such name (a lambda, a nested function) is shown by its `repr`, a class in
-    a function by its own name.
+    An object without such a name (a lambda, a nested function) is shown by its `repr`, a
+    class in a function by its own name.
     """
     module = getattr(thing, "__module__", None)
     name = getattr(thing, "__qualname__", getattr(thing, "__name__", None))

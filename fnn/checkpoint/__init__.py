@@ -1,4 +1,4 @@
-"""Checkpoints: trees of arrays in files that are whole or not there, and verified."""
+"""Checkpoints: trees of arrays in verified files, each written whole or not at all."""
 
 from fnn.checkpoint.errors import CorruptedError as CorruptedError
 from fnn.checkpoint.files import load as load

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whenever the writer is killed."""
+"""Files that exist whole or not at all, even if the writer is killed."""
 
 import glob
 import os
@@ -14,10 +14,10 @@ if sys.platform != "win32":
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write the parts of a file one after the other, and only then give it its name.
+    """Write the parts of a file one after the other, then give it its name.
 
-    A file that bore the name before is replaced; it stays as it was if anything fails.
-    When this returns, the disk has the file.
+    An existing file of that name is replaced; it is unchanged if anything fails.
+    When this returns, the file is on the disk.
     """
     try:
         remove_leftovers(path.parent, glob.escape(path.name))
@@ -28,16 +28,16 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             os.fsync(file.fileno())
         _sync_folder(path.parent)
     except OSError as error:
-        error.add_note(f"{path} was not written; what it held before is unharmed")
+        error.add_note(f"{path} was not written; an existing file is unchanged")
         raise
 
 
 def remove_leftovers(folder: Path, names: str) -> None:
-    """Remove temporary files of writers that were killed, not of those at work.
+    """Remove temporary files of killed writers, not of those still at work.
 
     Args:
-        folder: Where they are.
-        names: A glob for the names that the files would have borne in the end.
+        folder: The folder to search.
+        names: A glob for the final names of the files.
     """
     for path in folder.glob(f".{names}.*.tmp"):
         with suppress(OSError), path.open("rb+") as file:
@@ -45,19 +45,19 @@ def remove_leftovers(folder: Path, names: str) -> None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
         if sys.platform == "win32":
-            with suppress(OSError):  # there, a file that is open can't be removed
+            with suppress(OSError):  # Windows can't remove an open file
                 path.unlink()
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place in the end."""
+    """Open a file beside `path` that replaces it at the end."""
     temporary, file = _open_locked(path)
     try:
         with file:
             yield file
             if sys.platform != "win32":
-                temporary.replace(path)  # before the lock is given up
+                temporary.replace(path)  # before the lock is released
         if sys.platform == "win32":
             temporary.replace(path)
     except BaseException:
@@ -66,21 +66,21 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
 
 
 def _open_locked(path: Path) -> tuple[Path, BinaryIO]:
-    """Open a new file, locked for as long as it is open or its process lives."""
+    """Open a new file, locked while it is open and its process lives."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         file = temporary.open("xb")
         if sys.platform != "win32":
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
-        # Another process may have taken it for a leftover before it was locked.
+        # Before the lock, another process may have removed it as a leftover.
         if os.fstat(file.fileno()).st_nlink:
             return temporary, file
         file.close()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let the disk have the names of the files in a folder too."""
+    """Bring the names of the files in a folder to the disk too."""
     if sys.platform != "win32":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

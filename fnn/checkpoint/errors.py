@@ -1,8 +1,8 @@
-"""The error of a file that is not what was written."""
+"""The error for a file that differs from what was written."""
 
 
 class CorruptedError(ValueError):
-    """A checkpoint is truncated, damaged, or no file in the safetensors format.
+    """A checkpoint is truncated, damaged, or not a file in the safetensors format.
 
     Example:
         >>> import pathlib, tempfile

@@ -36,26 +36,26 @@ def save(
 ) -> None:
     """Write a tree of arrays to one file in the safetensors format.
 
-    Every leaf is stored under its path, such as `params/dense_0/kernel`; typed keys as
-    their data, with the name of their generator among the metadata. Any program that
-    reads safetensors reads the file; it also has a SHA-256 digest, which `load` verifies.
+    Every leaf is stored under its path, such as `params/dense_0/kernel`. Typed keys are
+    stored as their data, and the metadata name their generator. Any program that reads
+    safetensors can read the file; it also has a SHA-256 digest, which `load` verifies.
 
-    The file is there as a whole or not at all: it is written beside its place, brought to
-    the disk, and then renamed. A file that was there is replaced, and unharmed if writing
-    fails or is killed.
+    The file exists whole or not at all: it is written under another name, brought to the
+    disk, and then renamed. An existing file is replaced; it is unchanged if writing fails
+    or is killed.
 
     Args:
-        path: Of the file, in a folder that exists.
-        tree: A pytree of JAX and NumPy arrays and typed keys. Of an array on several
-            devices the whole is written.
-        metadata: Anything else, by name, that JSON can express.
+        path: The file's path, in an existing folder.
+        tree: A pytree of JAX and NumPy arrays and typed keys. An array on several
+            devices is written whole.
+        metadata: Anything else that JSON can express, by name.
 
     Raises:
-        TypeError: If a leaf is no array, such as a Python number, or has a dtype that the
-            format lacks, or if metadata can't be expressed in JSON.
+        TypeError: If a leaf is not an array, such as a Python number, or has a dtype that
+            the format lacks, or if metadata can't be expressed in JSON.
         ValueError: If two leaves have one path, a name is reserved, or an array is spread
             over several processes.
-        OSError: If the file can't be written: there is no such folder, the disk is full.
+        OSError: If the file can't be written: the folder does not exist, the disk is full.
 
     Example:
         >>> import pathlib, tempfile
@@ -86,24 +86,24 @@ def load(
     """Read a tree of arrays from a file in the safetensors format.
 
     Args:
-        path: Of the file.
-        template: A pytree of the structure, shapes and dtypes that are expected, made of
-            arrays, `jax.ShapeDtypeStruct`, or both. In place of a NumPy array comes a
-            NumPy array, in place of any other leaf a JAX array, on the devices of that
-            leaf. A NumPy scalar may have a wider dtype than the file. Without a template,
-            NumPy arrays and typed keys come in nested dicts, whose names are the parts of
-            the stored names between slashes.
-        partial: A glob, or a tuple of them, on the paths of the template: only leaves
-            that match are read, the others stay the template's, and the file may have
-            more than the template.
-        expected: Entries that the metadata must have, such as the `repr` of a model.
-        verify: Whether to demand a digest, and verify it. Files of other programs, which
-            have none, are read with `verify=False`.
+        path: The file's path.
+        template: A pytree of the expected structure, shapes and dtypes, made of arrays,
+            `jax.ShapeDtypeStruct`, or both. A NumPy array is replaced by a NumPy array,
+            any other leaf by a JAX array on the devices of that leaf. A NumPy scalar may
+            have a wider dtype than the file. Without a template, NumPy arrays and typed
+            keys are returned in nested dicts, whose names are the parts of the stored names
+            between slashes.
+        partial: A glob, or a tuple of them, on the paths of the template: only
+            matching leaves are read, the others stay the template's, and the file may
+            have more leaves than the template.
+        expected: Required entries of the metadata, such as the `repr` of a model.
+        verify: Whether to require a digest and verify it. Use `verify=False` for files of
+            other programs, which have none.
 
     Raises:
         CorruptedError: If the file is truncated, damaged, or not in the format.
         ValueError: If it lacks a leaf of the template, has another, or one of another
-            shape or dtype (all are listed, by path); if the metadata are not those
+            shape or dtype (all are listed, by path); if the metadata are not as
             expected; or if a glob matches no leaf.
         OSError: If the file can't be read.
 
@@ -124,11 +124,11 @@ def load(
 
 
 def metadata(path: str | PathLike[str], *, verify: bool = True) -> dict[str, Any]:
-    """Return the metadata of a file, of which only the header is read.
+    """Return the metadata of a file; only the header is read.
 
     Args:
-        path: Of the file.
-        verify: As of `load`. In a file of another program the values are texts.
+        path: The file's path.
+        verify: As in `load`. In a file of another program the values are strings.
 
     Raises:
         CorruptedError: If the header is damaged, or not in the format.
@@ -147,12 +147,12 @@ def metadata(path: str | PathLike[str], *, verify: bool = True) -> dict[str, Any
 
 def _checked(path: Any) -> Path:
     if not isinstance(path, str | PathLike):
-        raise TypeError(f"path must be that of a file, got {checks.describe(path)}")
+        raise TypeError(f"path must be the path of a file, got {checks.describe(path)}")
     return Path(path)
 
 
 def write(path: Path, snapshot: Snapshot, texts: Mapping[str, str]) -> None:
-    """Write arrays that are on the host."""
+    """Write arrays of the host."""
     generators = {GENERATORS: json.dumps(snapshot.generators)}
     write_atomically(path, encode(snapshot.arrays, generators | dict(texts)))
 
@@ -164,7 +164,7 @@ def read(
     partial: Pattern | None = None,
     expected: Mapping[str, Any],
 ) -> PyTree:
-    """Return the tree that a file holds."""
+    """Return the tree in a file."""
     _check_expected(reader, expected)
     generators = _generators(reader)
     if template is None:
@@ -197,7 +197,7 @@ def read(
 
 
 def encode_metadata(metadata: Mapping[Any, Any]) -> dict[str, str]:
-    """Return metadata as the texts that the format has, or raise if there is none."""
+    """Return metadata as strings, which the format requires, or raise."""
     texts = {}
     for name, value in metadata.items():
         if not isinstance(name, str) or name.startswith(RESERVED):
@@ -209,14 +209,14 @@ def encode_metadata(metadata: Mapping[Any, Any]) -> dict[str, str]:
             texts[name] = json.dumps(value)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"{name!r} in the metadata must be what JSON can express, "
+                f"{name!r} in the metadata must be a value that JSON can express, "
                 f"got {checks.describe(value)}"
             ) from error
     return texts
 
 
 def decode_metadata(reader: Reader) -> dict[str, Any]:
-    """Return the metadata without what fnn adds; those of other programs are texts."""
+    """Return the metadata without fnn's own; those of other programs are strings."""
     ours = HEADER_DIGEST in reader.metadata
     texts = reader.metadata.items()
     return {
@@ -253,7 +253,7 @@ def _check_expected(reader: Reader, expected: Mapping[str, Any]) -> None:
 
 
 def _stored(entry: Entry, generator: str | None) -> str:
-    """Describe what `read` makes of an entry."""
+    """Describe the array or key that `read` returns for an entry."""
     struct = jax.ShapeDtypeStruct(entry.shape, entry.dtype)
     if generator is None:
         return checks.describe(struct)
@@ -261,7 +261,7 @@ def _stored(entry: Entry, generator: str | None) -> str:
 
 
 def _widens(entry: Entry, leaf: Any) -> bool:
-    """Return whether a leaf is a NumPy scalar that holds whatever the entry can."""
+    """Return whether a leaf is a NumPy scalar whose dtype holds the entry's values."""
     scalar = isinstance(leaf, np.generic) and entry.shape == ()
     return scalar and np.can_cast(entry.dtype, leaf.dtype, "safe")
 

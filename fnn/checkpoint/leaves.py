@@ -1,4 +1,4 @@
-"""Leaves of a tree as NumPy arrays by path, and back as a template has them."""
+"""Leaves of a tree as NumPy arrays by path, and back to the form of a template."""
 
 import collections
 from collections.abc import Collection
@@ -17,14 +17,14 @@ from fnn.platforms import place
 from fnn.types import NDArray, PyTree
 
 SHOWN = 20
-"""How many of the leaves that don't fit an error lists."""
+"""Number of unfit leaves that an error lists."""
 
 OLD_STACK = "layer"
-"""What `fnn.tree.STACK` was before, which says nothing of a stack."""
+"""The former name of `fnn.tree.STACK`, which did not speak of a stack."""
 
 
 class Snapshot(NamedTuple):
-    """Arrays by path, and the generators of those that are the data of typed keys."""
+    """Arrays by path, and the generators of typed keys, whose data are among them."""
 
     arrays: dict[str, NDArray]
     generators: dict[str, str]
@@ -34,8 +34,8 @@ def take_snapshot(values: PyTree, *, copy: bool) -> Snapshot:
     """Bring the leaves of a tree to the host.
 
     With `copy` they share no memory with the leaves, which the caller may then donate.
-    Without, they may be views of what lies on the CPU; while they live, JAX copies it
-    instead of donating it.
+    Without, they may be views of arrays on the CPU; while a view lives, JAX copies its
+    array instead of donating it.
     """
     leaves = by_path(values)
     for path, leaf in leaves.items():
@@ -70,20 +70,20 @@ def data_of(values: PyTree) -> PyTree:
 
 
 def restore_leaf(leaf: Any, array: NDArray, generator: str | None) -> Any:
-    """Return stored values as a leaf of a template is: in NumPy, or on its devices."""
+    """Return stored values in the form of a template's leaf: NumPy, or on its devices."""
     if isinstance(leaf, np.generic):
         return array.astype(leaf.dtype)
     if isinstance(leaf, np.ndarray):
         return array
     value = wrap(jax.device_put(array), generator)
     sharding = getattr(leaf, "sharding", None)
-    # What was committed to no device may be used beside arrays on any.
+    # Keep an uncommitted array uncommitted, so it can mix with arrays on any device.
     floating = isinstance(leaf, jax.Array) and not leaf.committed
     return value if sharding is None or floating else place(value, sharding)
 
 
 def wrap(data: Any, generator: str | None) -> Any:
-    """Return the typed keys that have this data, or if there is no generator, the data."""
+    """Return the typed keys with this data, or without a generator the data itself."""
     if generator is None:
         return data
     try:
@@ -95,12 +95,12 @@ def wrap(data: Any, generator: str | None) -> Any:
 def check_fit(
     file: Path, stored: dict[str, str], wanted: dict[str, str], *, exactly: bool
 ) -> None:
-    """Raise unless what is stored is what is wanted, both being described by path.
+    """Raise unless the stored arrays fit the wanted ones; both are described by path.
 
     Args:
-        file: Where it is stored.
-        stored: Dtype and shape of the arrays of a file.
-        wanted: Those of the template.
+        file: The file that holds the arrays.
+        stored: Dtype and shape of each array of the file.
+        wanted: Dtype and shape of each leaf of the template.
         exactly: Whether the file may have no other arrays.
     """
     missing = [f"{path!r} is missing" for path in wanted if path not in stored]
@@ -120,8 +120,9 @@ def check_fit(
 def name_in_file(path: str, stored: Collection[str], wanted: Collection[str]) -> str:
     """Return the name by which a file may hold the leaf of a template.
 
-    It is the leaf's path, unless only that with `layer` for `stack` is there: so the
-    parameters of `fnn.Repeat` were called in files of fnn 0.1.0.
+    It is the leaf's path. If the file has only the path with `layer` for `stack`, it is
+    that
+    one: fnn 0.1.0 named the parameters of `fnn.Repeat` so.
     """
     names = path.split("/")
     old = "/".join(OLD_STACK if name == tree.STACK else name for name in names)
@@ -129,7 +130,7 @@ def name_in_file(path: str, stored: Collection[str], wanted: Collection[str]) ->
 
 
 def describe_leaf(path: str, leaf: Any) -> str:
-    """Return dtype and shape of a leaf of a template, or raise if it can have no value."""
+    """Return dtype and shape of a template's leaf, or raise if it is not an array."""
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise TypeError(
             f"{path!r} in the template must be an array or a jax.ShapeDtypeStruct, "
@@ -140,7 +141,7 @@ def describe_leaf(path: str, leaf: Any) -> str:
     if not exempt and canonicalize_dtype(leaf.dtype) != leaf.dtype:
         raise ValueError(
             f"{path!r} in the template is {checks.describe(leaf)}, which JAX has only with "
-            f"jax.config.update('jax_enable_x64', True); a NumPy array there does without"
+            f"jax.config.update('jax_enable_x64', True); a NumPy array does not need it"
         )
     if in_numpy:  # a file has one byte order
         leaf = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype.newbyteorder("="))
@@ -162,7 +163,7 @@ def _check_leaf(path: str, leaf: Any) -> None:
     elif not isinstance(leaf, np.ndarray | np.generic):
         checks.arrays(leaf, repr(path), numbers=False)
         raise TypeError(
-            f"{path!r} must be an array of JAX's or NumPy's, got {checks.describe(leaf)}; "
+            f"{path!r} must be a JAX or NumPy array, got {checks.describe(leaf)}; "
             f"numpy.asarray(...) makes it one"
         )
     if not checks.is_key(leaf) and leaf.dtype.name not in CODES:

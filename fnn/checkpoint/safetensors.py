@@ -4,10 +4,11 @@
     n bytes         {"__metadata__": {name: text, ...},
                      name: {"dtype": "F32", "shape": [3, 2], "data_offsets": [0, 24]}, ...}
                     and spaces, up to a multiple of 8
-    what follows    the arrays, without gaps, in C order, little-endian
+    the rest        the arrays, without gaps, in C order, little-endian
 
-What fnn writes holds two digests among the metadata: of the arrays, and of length and
-header, in which it stands itself, as 64 zeros. So no bit can change unseen.
+Files of fnn have two digests in their metadata: one of the arrays, and one of length and
+header. The second counts as 64 zeros in the header that it is the digest of. So no change
+of a bit goes unnoticed.
 
 Source: https://github.com/huggingface/safetensors, "Format".
 """
@@ -62,7 +63,7 @@ MOST_AXES = 64
 
 
 class Entry(NamedTuple):
-    """What the header says of an array, and where its bytes lie after the header."""
+    """The header's entry of an array, and the range of its bytes after the header."""
 
     dtype: np.dtype[Any]
     shape: Shape
@@ -73,7 +74,7 @@ class Entry(NamedTuple):
 def encode(
     arrays: Mapping[str, NDArray], metadata: Mapping[str, str]
 ) -> Iterator[bytes | memoryview]:
-    """Yield the parts of the file that holds the arrays under their names."""
+    """Yield the parts of a file with these arrays under their names."""
     # The widest come first, so that all of them are aligned.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     buffers = [_bytes_of(_plain(arrays[name])) for name in names]
@@ -94,7 +95,7 @@ def encode(
 
 
 class Reader:
-    """A file of which the header has been read and checked."""
+    """A file whose header has been read and checked."""
 
     def __init__(self, file: BufferedReader, path: Path, verify: bool) -> None:
         self.path = path
@@ -113,7 +114,7 @@ class Reader:
     def reading(self, names: Collection[str]) -> Iterator[dict[str, NDArray]]:
         """Give the arrays of these names, once; they are verified when the context ends.
 
-        Their digest, which takes the longest, is made in a thread meanwhile.
+        A thread computes their digest meanwhile, which takes the longest.
         """
         digest, arrays = hashlib.sha256(), {}
         with ThreadPoolExecutor(1, "fnn-digest") as thread:
@@ -133,14 +134,12 @@ class Reader:
             finally:
                 thread.shutdown()
                 if self._verify and digest.hexdigest() != self.metadata.get(DATA_DIGEST):
-                    raise CorruptedError(
-                        "the arrays do not have the digest that the header names"
-                    )
+                    raise CorruptedError("the arrays do not match the digest in the header")
 
 
 @contextmanager
 def open_reader(path: Path, *, verify: bool) -> Iterator[Reader]:
-    """Open a file and check its header; what is found wrong with it names the file."""
+    """Open a file and check its header; errors name the file."""
     with path.open("rb") as file:
         try:
             yield Reader(file, path, verify)
@@ -158,7 +157,7 @@ def _bytes_of(array: NDArray) -> memoryview:
 
 
 def _read_head(file: BufferedReader, size: int) -> bytes:
-    """Return length and header; none that the file can't hold is ever asked for."""
+    """Return length and header; never read more than the file can hold."""
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or length > size - 8:
@@ -174,7 +173,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CorruptedError(f"its header can't be parsed: {error}") from error
     if not isinstance(header, dict):
-        raise CorruptedError("its header is no JSON object")
+        raise CorruptedError("its header is not a JSON object")
     return header
 
 
@@ -187,7 +186,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _metadata(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise CorruptedError("its metadata are not texts by name")
+        raise CorruptedError("its metadata must map names to strings")
     return value
 
 
@@ -199,7 +198,7 @@ def _verify_head(head: bytes, metadata: dict[str, str]) -> None:
         )
     blank = head.replace(found.encode(), ZEROS.encode(), 1)
     if hashlib.sha256(blank).hexdigest() != found:
-        raise CorruptedError("the header does not have the digest that it names")
+        raise CorruptedError("the header does not match its digest")
 
 
 def _entry(name: str, value: Any) -> Entry:
@@ -222,7 +221,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _check_offsets(entries: dict[str, Entry], size: int) -> None:
-    """Raise unless the arrays lie side by side and fill the rest of the file."""
+    """Raise unless the arrays are contiguous and fill the rest of the file."""
     end = 0
     for name, entry in entries.items():
         if entry.begin != end:

@@ -20,7 +20,7 @@ from fnn.values import Value
 
 
 class Restored(NamedTuple):
-    """What a checkpoint of a series holds: a tree, its step, metrics and metadata."""
+    """A checkpoint of a series: a tree, its step, metrics and metadata."""
 
     tree: PyTree
     step: int
@@ -29,7 +29,7 @@ class Restored(NamedTuple):
 
 
 class Series(Value):
-    """What checkpointers of every kind are told: where, how many, when, and which."""
+    """The settings of every checkpointer: where, how many, when, and which is best."""
 
     folder: str | PathLike[str]
     keep: int | None = 3
@@ -52,25 +52,24 @@ class Series(Value):
 class Checkpointer(Series):
     """Keep the newest checkpoints of a run in a folder, and the best by a metric.
 
-    Each is a file as `fnn.checkpoint.save` writes it, whose name says how many came before
-    it and at which step it was made: `000007_step_1400.safetensors`. The newest is the one
-    that was written last, even where training has gone back to an earlier step.
+    Each is a file of `fnn.checkpoint.save`. Its name has the number of checkpoints before
+    it and its step: `000007_step_1400.safetensors`. The newest is the one written last,
+    even if training has gone back to an earlier step.
 
-    A run that is killed at any moment leaves a folder from which it can go on. One process
-    at a time may write to a folder; any may read.
+    A run that is killed at any moment can resume from its folder. One process at a time may
+    write to a folder; any process may read.
 
     Args:
-        folder: Where the files are; it is made if need be.
-        keep: How many of the newest are kept; None keeps all.
-        every: After how many steps it is time for another one, as `Writer.due` says.
-        best: Of which metric the best checkpoint is kept too, and whether the `"min"` or
-            the `"max"` is the best: `("val_accuracy", "max")`.
-        asynchronous: Whether files are written in the background. Then saving takes as
-            long as a copy to the memory of the host, and the arrays may be donated
-            after it.
+        folder: The folder of the files; it is made if needed.
+        keep: Number of newest checkpoints to keep; None keeps all.
+        every: Number of steps between checkpoints, for `Writer.due`.
+        best: The metric whose best checkpoint is kept too, and whether its `"min"` or its
+            `"max"` is best: `("val_accuracy", "max")`.
+        asynchronous: Whether files are written in the background. Saving then takes as
+            long as a copy to the host's memory, after which the arrays may be donated.
 
     Raises:
-        ValueError: If an argument is none of these.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> import tempfile
@@ -91,11 +90,11 @@ class Checkpointer(Series):
     """
 
     def steps(self) -> tuple[int, ...]:
-        """Return the steps of the checkpoints, in the order in which they were written."""
+        """Return the steps of the checkpoints, in the order of writing."""
         return tuple(file.step for file in files_in(Path(self.folder)))
 
     def latest(self) -> int | None:
-        """Return the step of the newest checkpoint, or None if there is none."""
+        """Return the step of the newest checkpoint, or None without checkpoints."""
         return next(reversed(self.steps()), None)
 
     def best_step(self) -> int | None:
@@ -113,20 +112,20 @@ class Checkpointer(Series):
         *,
         expected: Mapping[str, Any] | None = None,
     ) -> Restored:
-        """Read the newest checkpoint that is whole, or that of a step.
+        """Read the newest intact checkpoint, or the one of a step.
 
-        Where the newest is truncated or damaged, the one before it is used, and a
+        If the newest is truncated or damaged, the one before it is used, and a
         `RuntimeWarning` says which and why.
 
         Args:
-            template: As of `fnn.checkpoint.load`.
-            step: Of the checkpoint; by default it is the newest.
-            expected: As of `fnn.checkpoint.load`.
+            template: As in `fnn.checkpoint.load`.
+            step: The checkpoint's step; by default the newest one.
+            expected: As in `fnn.checkpoint.load`.
 
         Raises:
-            FileNotFoundError: If there is no checkpoint, or none of the step.
-            CorruptedError: If none is whole.
-            ValueError: If it does not fit the template, or the metadata are not those
+            FileNotFoundError: If there are no checkpoints, or none of the step.
+            CorruptedError: If none is intact.
+            ValueError: If it does not fit the template, or the metadata are not as
                 expected.
         """
         files = [f for f in files_in(Path(self.folder)) if step in (None, f.step)]
@@ -146,14 +145,14 @@ class Checkpointer(Series):
                 text = f"{reason}; using {file.path.name}, which was written before it"
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
             return restored
-        raise CorruptedError(f"no checkpoint is whole: {'; '.join(reasons)}")
+        raise CorruptedError(f"no checkpoint is intact: {'; '.join(reasons)}")
 
     @contextmanager
     def open(self) -> Iterator[Writer]:
         """Open the folder for writing, until the end of a `with` block.
 
-        At the end it waits for what is still being written. An error that happened in the
-        background is raised at the next `save`, or here.
+        At the end it waits for pending writes. An error in the background is raised at the
+        next `save`, or here.
 
         Raises:
             OSError: If the folder can't be made, or nothing can be written into it.

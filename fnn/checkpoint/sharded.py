@@ -16,23 +16,23 @@ from fnn.types import PyTree
 
 
 class OrbaxCheckpointer(Series):
-    """Keep the newest checkpoints of a run in a folder, each process writing its part.
+    """Keep the newest checkpoints of a run in a folder; each process writes its part.
 
-    This is for arrays of which no process has the whole; `Checkpointer` is for all others.
-    It needs the extra `orbax`, whose format it writes, a folder per checkpoint, named by
-    its step. The newest is that of the largest step.
+    Use it for arrays that no process holds whole; `Checkpointer` is for all others. It
+    needs the extra `orbax` and writes its format: a folder per checkpoint, named by its
+    step. The newest checkpoint is the one of the largest step.
 
     Args:
-        folder: Where the checkpoints are; all processes must see it.
-        keep: How many of the newest are kept; None keeps all.
-        every: After how many steps it is time for another one, as `OrbaxWriter.due` says.
-        best: Of which metric the best checkpoint is kept too, and whether the `"min"` or
-            the `"max"` is the best: `("val_accuracy", "max")`.
+        folder: The folder of the checkpoints; all processes must see it.
+        keep: Number of newest checkpoints to keep; None keeps all.
+        every: Number of steps between checkpoints, for `OrbaxWriter.due`.
+        best: The metric whose best checkpoint is kept too, and whether its `"min"` or its
+            `"max"` is best: `("val_accuracy", "max")`.
         asynchronous: Whether files are written in the background.
 
     Raises:
         ImportError: When used, if orbax-checkpoint is not installed.
-        ValueError: If an argument is none of these.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> import tempfile
@@ -52,7 +52,7 @@ class OrbaxCheckpointer(Series):
             return tuple(map(int, manager.all_steps()))
 
     def latest(self) -> int | None:
-        """Return the step of the newest checkpoint, or None if there is none."""
+        """Return the step of the newest checkpoint, or None without checkpoints."""
         with self._manager() as manager:
             step = manager.latest_step()
         return None if step is None else int(step)
@@ -66,15 +66,15 @@ class OrbaxCheckpointer(Series):
         return None if step is None else int(step)
 
     def restore(self, template: PyTree, step: int | None = None) -> Restored:
-        """Read the newest checkpoint, or that of a step.
+        """Read the newest checkpoint, or the one of a step.
 
         Args:
-            template: Arrays or `jax.ShapeDtypeStruct`, on whose devices the values come,
-                however they were spread when they were saved.
-            step: Of the checkpoint; by default it is the newest.
+            template: Arrays or `jax.ShapeDtypeStruct`. The values are put on their devices,
+                whatever the sharding was when they were saved.
+            step: The checkpoint's step; by default the newest one.
 
         Raises:
-            FileNotFoundError: If there is no checkpoint.
+            FileNotFoundError: If there are no checkpoints.
             ValueError: If the checkpoint does not fit the template.
         """
         from orbax.checkpoint import args
@@ -109,7 +109,7 @@ class OrbaxCheckpointer(Series):
 
     @contextmanager
     def open(self) -> Iterator["OrbaxWriter"]:
-        """Open the folder for writing; at the end, wait for what is being written."""
+        """Open the folder for writing; at the end, wait for pending writes."""
         with self._manager() as manager:
             writer = OrbaxWriter(manager, self.every, self.best)
             yield writer
@@ -163,11 +163,11 @@ class OrbaxWriter:
     ) -> None:
         """Write a checkpoint; every process must call this.
 
-        It waits for the one before it, if that is still being written.
+        It first waits until the one before it is written.
 
         Raises:
             ValueError: If the step is not greater than that of the newest checkpoint, or
-                if there are metrics but not the one that says which is the best.
+                if there are metrics, but not the one of `best`.
         """
         from orbax.checkpoint import args
 
@@ -188,18 +188,18 @@ class OrbaxWriter:
         self._manager.save(step, args=parts, metrics=self._ranked(numbers))
 
     def wait(self) -> None:
-        """Wait for what is being written; raise what happened to it."""
+        """Wait for pending writes; raise their error."""
         self._manager.wait_until_finished()
 
     def _ranked(self, numbers: dict[str, float]) -> dict[str, float] | None:
-        """Return the metric that says which is the best; a NaN never is."""
+        """Return the metric of `best`; a NaN is never the best."""
         metric = self._best[0] if self._best else ""
         value = numbers.get(metric, math.nan)
         return None if math.isnan(value) else {metric: value}
 
 
 def _with_old_names(tree: PyTree) -> PyTree:
-    """Return the tree with what `name_in_file` knows older names of under these."""
+    """Return the tree with leaves under their older names, where `name_in_file` has one."""
     if isinstance(tree, dict):
         return {
             OLD_STACK if name == STACK else name: _with_old_names(part)
@@ -212,6 +212,6 @@ def _with_old_names(tree: PyTree) -> PyTree:
 
 
 def _place(spec: Any, leaf: Any) -> Any:
-    """Return a spec on the devices of the leaf of a template, unless that is a key."""
+    """Return a spec on the devices of a template's leaf, unless that leaf is a key."""
     same = spec.shape == leaf.shape
     return spec.update(sharding=getattr(leaf, "sharding", None) if same else None)

@@ -20,7 +20,7 @@ NAME = re.compile(r"(\d{6,})_step_(\d+)\.safetensors")
 
 
 class File(NamedTuple):
-    """A checkpoint of a series: how many came before it, its step, and where it is."""
+    """A checkpoint of a series: the number of those before it, its step, and its path."""
 
     serial: int
     step: int
@@ -58,22 +58,22 @@ class Writer:
         metrics: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a checkpoint, and remove those that are no longer kept.
+        """Write a checkpoint, and remove those that are not kept any more.
 
-        It waits for the one before it, if that is still being written.
+        It first waits until the one before it is written.
 
         Args:
-            step: At which the checkpoint is made.
-            tree: As of `fnn.checkpoint.save`.
-            metrics: Numbers by name. One without the metric that says which is the best
-                is not the best.
-            metadata: As of `fnn.checkpoint.save`; `step` and `metrics` are reserved.
+            step: The step of the checkpoint.
+            tree: As in `fnn.checkpoint.save`.
+            metrics: Numbers by name. A checkpoint without the metric of `best` is never
+                the best.
+            metadata: As in `fnn.checkpoint.save`; `step` and `metrics` are reserved.
 
         Raises:
-            TypeError: As of `fnn.checkpoint.save`.
-            ValueError: As of `fnn.checkpoint.save`, if the step is not an integer from 0
-                on, or if there are metrics but not the one that says which is the best.
-            Exception: What happened when the one before was written in the background.
+            TypeError: As in `fnn.checkpoint.save`.
+            ValueError: As in `fnn.checkpoint.save`, if the step is not an integer of at
+                least 0, or if there are metrics, but not the one of `best`.
+            Exception: The error from writing the previous checkpoint in the background.
         """
         texts = self._metadata(step, metrics or {}, metadata or {})
         self.wait()
@@ -87,12 +87,12 @@ class Writer:
             self._pending = self._executor.submit(self._write, file, snapshot, texts)
 
     def wait(self) -> None:
-        """Wait for what is being written; raise what happened to it."""
+        """Wait for pending writes; raise their error."""
         if failure := self.failure():
             raise failure
 
     def failure(self) -> BaseException | None:
-        """Wait for what is being written; return what happened to it, once."""
+        """Wait for pending writes; return their error, once."""
         pending, self._pending = self._pending, None
         return None if pending is None else pending.exception()
 
@@ -132,13 +132,13 @@ def due(step: int, every: int, last: int) -> bool:
 
 
 def check_ranked(best: Best | None, metrics: Mapping[str, Any]) -> None:
-    """Raise if there are metrics, but not the one that says which is the best."""
+    """Raise if there are metrics, but not the one of `best`."""
     if best and metrics and best[0] not in metrics:
         raise ValueError(f"best is by {best[0]!r}, but the metrics are {sorted(metrics)}")
 
 
 def files_in(folder: Path) -> list[File]:
-    """Return the checkpoints of a folder in the order in which they were written."""
+    """Return the checkpoints of a folder in the order of writing."""
     matches = [(NAME.fullmatch(path.name), path) for path in folder.glob("*_step_*")]
     return sorted(File(int(m[1]), int(m[2]), path) for m, path in matches if m)
 
@@ -152,7 +152,7 @@ def score(file: File, metric: str) -> float:
 
 
 def best_of(scores: Mapping[File, float], direction: Literal["min", "max"]) -> File | None:
-    """Return the checkpoint with the best score, the first of several; NaN is none."""
+    """Return the checkpoint with the best score, the first of equals; NaN never wins."""
     known = {file: value for file, value in scores.items() if not math.isnan(value)}
     choose = min if direction == "min" else max
     return choose(known, key=known.__getitem__, default=None)

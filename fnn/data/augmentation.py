@@ -1,7 +1,7 @@
 """Augmentation: values that change one example at random, called `(key, x)`.
 
-`fit` applies them to every training example, with a key of its own. Images are (height,
-width, ...): what holds for the pixels holds for all their channels.
+`fit` applies them to every training example, each with its own key. Images are (height,
+width, ...): all channels of a pixel are treated alike.
 """
 
 import math
@@ -25,7 +25,7 @@ class RandomFlip(Value):
     """Reverse an axis with some probability.
 
     Args:
-        axis: 1 exchanges left and right of an image, 0 top and bottom.
+        axis: 1 swaps left and right of an image, 0 swaps top and bottom.
         probability: From 0 to 1.
 
     Raises:
@@ -62,12 +62,12 @@ class RandomCrop(Value):
     Source: He et al. 2016, "Deep residual learning for image recognition".
 
     Args:
-        size: Of the window: an integer, or (height, width).
-        padding: How many zeros to add at each border: an integer, or (at top and bottom,
+        size: The window's size: an integer, or (height, width).
+        padding: Number of zeros to add at each border: an integer, or (at top and bottom,
             at left and right).
 
     Raises:
-        ValueError: If an argument is out of range, or x is too small or no image.
+        ValueError: If an argument is out of range, or x is too small or not an image.
 
     Example:
         >>> crop = fnn.data.RandomCrop((2, 3))
@@ -96,15 +96,15 @@ class RandomCrop(Value):
 
 
 class RandomShift(Value):
-    """Move an image up or down and left or right; zeros fill what becomes free.
+    """Move an image up or down and left or right; zeros fill the gap.
 
     All shifts by whole pixels are equally likely.
 
     Args:
-        pixels: The farthest: an integer, or (vertically, horizontally).
+        pixels: The largest shift: an integer, or (vertically, horizontally).
 
     Raises:
-        ValueError: If `pixels` is negative, or x is no image.
+        ValueError: If `pixels` is negative, or x is not an image.
 
     Example:
         >>> shift = fnn.data.RandomShift((0, 1))
@@ -127,14 +127,14 @@ class RandomShift(Value):
 class RandomRotation(Value):
     """Turn an image about its centre by an angle between -degrees and degrees.
 
-    Between pixels it is interpolated bilinearly; around the image it is taken as zero.
+    Values between pixels are interpolated bilinearly; outside the image they are zero.
     A positive angle turns counter-clockwise.
 
     Args:
         degrees: The largest angle, from 0 to 180; all angles are equally likely.
 
     Raises:
-        ValueError: If `degrees` is out of range, or x is no image.
+        ValueError: If `degrees` is out of range, or x is not an image.
         TypeError: If x is not floating-point.
 
     Example:
@@ -160,16 +160,16 @@ class RandomRotation(Value):
 class Cutout(Value):
     """Set a rectangle of an image to zero.
 
-    Its centre is any pixel, so that part of it may lie outside.
+    Its centre may be any pixel, so part of the rectangle may be outside the image.
 
     Source: DeVries & Taylor 2017, "Improved regularization of convolutional neural
     networks with cutout".
 
     Args:
-        size: Of the rectangle: an integer, or (height, width).
+        size: The rectangle's size: an integer, or (height, width).
 
     Raises:
-        ValueError: If `size` is not positive, or x is no image.
+        ValueError: If `size` is not positive, or x is not an image.
 
     Example:
         >>> cutout = fnn.data.Cutout(1)
@@ -218,7 +218,7 @@ class AddNoise(Value):
 
 
 class Steps(Value):
-    """Augmentations that are applied one after the other."""
+    """Augmentations to apply one after the other."""
 
     steps: tuple[Callable[..., Any], ...]
 
@@ -238,7 +238,7 @@ class Steps(Value):
 
 
 class Augmentations(Steps):
-    """Apply augmentations one after the other, each with a key of its own.
+    """Apply augmentations one after the other, each with its own key.
 
     Args:
         *functions: Augmentations, or any functions `(key, x) -> x`.
@@ -254,7 +254,7 @@ class Augmentations(Steps):
         (32, 32, 3)
     """
 
-    __init__ = Steps.__init__  # in place of the one that a dataclass would make
+    __init__ = Steps.__init__  # instead of the one a dataclass would make
 
     def __call__(self, key: Key, x: Array) -> Array:
         """Return x after all steps."""

@@ -55,7 +55,7 @@ def mnist(folder: str | Path) -> tuple[Examples, Examples]:
     Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition".
 
     Args:
-        folder: Has `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
+        folder: The folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
             `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, or these with `.gz`.
 
     Returns:
@@ -86,7 +86,7 @@ def cifar10(folder: str | Path) -> tuple[Examples, Examples]:
     Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
 
     Args:
-        folder: `cifar-10-batches-bin`, as it comes out of `cifar-10-binary.tar.gz`: has
+        folder: `cifar-10-batches-bin`, unpacked from `cifar-10-binary.tar.gz`, with
             `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
 
     Returns:
@@ -122,19 +122,19 @@ def _read_cifar10(folder: Path, names: tuple[str, ...]) -> Examples:
 def _records(path: Path) -> NDArray:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path.name} is not in {path.parent}; give the folder cifar-10-batches-bin, "
-            f"which cifar-10-binary.tar.gz holds"
+            f"{path.name} is not in {path.parent}; give the folder cifar-10-batches-bin "
+            f"from cifar-10-binary.tar.gz"
         )
     content = np.fromfile(path, np.uint8)
     if content.size == 0 or content.size % CIFAR10_RECORD:
         raise ValueError(
-            f"{path} is damaged: it has {content.size} bytes, which are no whole number "
+            f"{path} is damaged: it has {content.size} bytes, which are not a whole number "
             f"of records of {CIFAR10_RECORD} bytes"
         )
     records = content.reshape(-1, CIFAR10_RECORD)
     if records[:, 0].max() > 9:
         raise ValueError(
-            f"{path} is no file of CIFAR-10: it has the label {records[:, 0].max()}"
+            f"{path} is not a file of CIFAR-10: it has the label {records[:, 0].max()}"
         )
     return records
 

@@ -26,21 +26,21 @@ def read_idx(path: str | Path) -> NDArray:
     """Read an array from an IDX file, compressed by gzip or not.
 
     The file begins with two zero bytes, a byte for the type and one for the number of
-    axes; then come the lengths of the axes, four bytes each, and the numbers, all of them
-    big-endian.
+    axes. The lengths of the axes follow, four bytes each, and then the numbers. All of them
+    are big-endian.
 
     Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
 
     Args:
-        path: The file; whether it is compressed is seen from its content.
+        path: The file; its content tells whether it is compressed.
 
     Returns:
         The array, in the machine's byte order.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no IDX file, if it is damaged, or if it is shorter or longer
-            than it says.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not an IDX file, is damaged, or is shorter or longer than its
+            header says.
 
     Example:
         >>> import pathlib, tempfile
@@ -57,12 +57,12 @@ def read_idx(path: str | Path) -> NDArray:
         except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} is damaged: gzip says {error}") from error
     if len(content) < 4:
-        raise ValueError(f"{path} is no IDX file: it has {len(content)} bytes")
+        raise ValueError(f"{path} is not an IDX file: it has {len(content)} bytes")
     zeros, code, ndim = struct.unpack(">HBB", content[:4])
     if zeros != 0 or code not in DTYPES:
         raise ValueError(
-            f"{path} is no IDX file: it begins with 0x{content[:4].hex()}, where an IDX "
-            f"file has two zero bytes and a type from {sorted(map(hex, DTYPES))}"
+            f"{path} is not an IDX file: it begins with 0x{content[:4].hex()}, where an "
+            f"IDX file has two zero bytes and a type from {sorted(map(hex, DTYPES))}"
         )
     start = 4 + 4 * ndim
     if len(content) < start:

@@ -1,4 +1,4 @@
-"""Operations on images, (height, width, ...), that augmentation is made of."""
+"""Operations on images, (height, width, ...), for augmentation."""
 
 from typing import Any, TypeAlias
 
@@ -40,7 +40,7 @@ def padded(x: Array, padding: tuple[int, int]) -> Array:
 
 
 def random_window(key: Key, x: Array, size: Shape) -> Array:
-    """Return a part of x of this height and width; all of them are equally likely."""
+    """Return a random part of x of this size; all such parts are equally likely."""
     places = jnp.array([x.shape[0] - size[0] + 1, x.shape[1] - size[1] + 1], jnp.int32)
     top, left = jax.random.randint(key, (2,), 0, places, jnp.int32)
     rows = jax.lax.dynamic_slice_in_dim(x, top, size[0], axis=0)
@@ -48,7 +48,7 @@ def random_window(key: Key, x: Array, size: Shape) -> Array:
 
 
 def random_box(key: Key, x: Array, height: Any, width: Any) -> Array:
-    """Return where a box around any pixel is, (height of x, width of x, 1, ...), bool."""
+    """Return a mask of a box around a random pixel, (height of x, width of x, 1, ...)."""
     shape = jnp.array(x.shape[:2], jnp.int32)
     centre = jax.random.randint(key, (2,), 0, shape, jnp.int32)
 
@@ -63,11 +63,11 @@ def random_box(key: Key, x: Array, height: Any, width: Any) -> Array:
 def rotated(x: Array, angle: Array) -> Array:
     """Return x turned counter-clockwise about its centre by an angle in radians.
 
-    The pixel at (row, column) gets what the image has, by bilinear interpolation, at
+    The pixel at (row, column) gets the image's value, interpolated bilinearly, at
 
         row' = cos θ row + sin θ column,  column' = cos θ column - sin θ row,
 
-    all of them counted from the centre.
+    all measured from the centre.
     """
     height, width = x.shape[:2]
     middle = (height - 1) / 2, (width - 1) / 2
@@ -80,7 +80,7 @@ def rotated(x: Array, angle: Array) -> Array:
 
 
 def _bilinear(x: Array, row: Array, column: Array) -> Array:
-    """Return x at places between its pixels, which are zero outside."""
+    """Return x at positions between its pixels; outside the image it is zero."""
 
     def corner(i: Array, j: Array) -> Array:
         weight = (1 - jnp.abs(row - i)) * (1 - jnp.abs(column - j))

@@ -1,8 +1,8 @@
 """Augmentation that mixes the examples of a batch, as values called `(key, x, y)`.
 
-Labels are distributions, such as `one_hot` makes, because they are mixed as well. One
-proportion is drawn for a batch, and every example meets another one of its batch. Given to
-`fnn.fit` as `augment`, they are applied to each batch.
+Labels are distributions, such as those of `one_hot`, because they are mixed as well. One
+proportion is drawn per batch, and every example is mixed with another one of its batch.
+`fnn.fit` applies them to each batch if they are given as `augment`.
 """
 
 import jax
@@ -17,10 +17,10 @@ from fnn.values import Value
 
 
 class BatchAugmentation(Value):
-    """What changes a batch at random, targets included: `(key, x, y) -> (x, y)`.
+    """A random change of a batch, targets included: `(key, x, y) -> (x, y)`.
 
-    `fnn.fit` and `fnn.supervised` give it the whole batch, where any other augmentation
-    is given one input. Examples that count take the places of those of weight 0.
+    `fnn.fit` and `fnn.supervised` give it the whole batch; any other augmentation gets
+    one input. Examples of weight 0 are replaced by examples that count.
 
     Example:
         >>> class Reverse(fnn.data.BatchAugmentation):
@@ -32,12 +32,12 @@ class BatchAugmentation(Value):
     """
 
     def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
-        """Return a batch like the one given, with leading axes over its examples."""
+        """Return a batch of the same shapes, with leading axes over its examples."""
         raise TypeError(f"{type(self).__name__} does not define __call__")
 
 
 class BatchAugmentations(Steps, BatchAugmentation):
-    """Apply augmentations one after the other to a batch, each with a key of its own.
+    """Apply augmentations one after the other to a batch, each with its own key.
 
     Args:
         *functions: Augmentations of one input, or functions `(key, x) -> x`, which are
@@ -56,7 +56,7 @@ class BatchAugmentations(Steps, BatchAugmentation):
         ((4, 8, 8, 3), (4, 2))
     """
 
-    __init__ = Steps.__init__  # in place of the one that a dataclass would make
+    __init__ = Steps.__init__  # instead of the one a dataclass would make
 
     def __call__(self, key: Key, x: Array, y: Array) -> tuple[Array, Array]:
         """Return the batch after all steps."""
@@ -114,8 +114,9 @@ class Mixup(BatchAugmentation):
 class CutMix(BatchAugmentation):
     """Paste a box of another image: x ← x outside, x' inside; y ← λ y + (1 - λ) y'.
 
-    The box is around any pixel, its sides √(1 - λ) times the image's, with λ from
-    Beta(alpha, alpha). Where part of it lies outside, λ is the share that is left of x.
+    The box is centred at a random pixel. Its sides are √(1 - λ) times the image's, with λ
+    from Beta(alpha, alpha). Where part of it is outside the image, λ is the remaining share
+    of x.
 
     Source: Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers
     with localizable features".
@@ -124,7 +125,7 @@ class CutMix(BatchAugmentation):
         alpha: Above 0; the larger, the more even the mixture.
 
     Raises:
-        ValueError: If `alpha` is not positive, x is no batch of images, or x and y
+        ValueError: If `alpha` is not positive, x is not a batch of images, or x and y
             differ in length.
         TypeError: If x or y is not floating-point.
 
@@ -160,13 +161,13 @@ class CutMix(BatchAugmentation):
 
 
 def refilled(batch: PyTree, weights: Array) -> PyTree:
-    """Return a batch with examples that count in place of those whose weight is 0.
+    """Return a batch in which examples that count replace those of weight 0.
 
-    They take the places in turn. So no mixture holds anything of an example of weight 0.
+    They are used in turn. So no mixture contains an example of weight 0.
 
     Args:
         batch: A pytree of arrays with a leading axis over the examples.
-        weights: (batch,). Where all are 0, the batch stays as it is.
+        weights: (batch,). If all are 0, the batch is unchanged.
 
     Example:
         >>> refilled(jax.numpy.array([7, 8, 9, 9, 9]), jax.numpy.array([1, 1, 0, 0, 0]))

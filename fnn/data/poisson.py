@@ -1,4 +1,4 @@
-"""Batches in which every example is with the same probability, independently."""
+"""Batches that hold each example with the same probability, independently."""
 
 import bisect
 import functools
@@ -16,12 +16,11 @@ WORD = 2**32
 
 
 class PoissonSample(NamedTuple):
-    """What `poisson_sample` returns, of a fixed length.
+    """The result of `poisson_sample`, of a fixed length.
 
-    `indices`, (size,), int32, are those of the drawn examples, in ascending order, followed
-    by zeros. `mask`, (size,), is true for the drawn examples. `overflow`, (), int32, is the
-    number of examples that were drawn, did not fit into `size`, and were left out at
-    random.
+    `indices`, (size,), int32, are the drawn examples in ascending order, followed by zeros.
+    `mask`, (size,), is true for the drawn examples. `overflow`, (), int32, is the number of
+    drawn examples that did not fit into `size`; they were left out at random.
     """
 
     indices: Array
@@ -32,12 +31,12 @@ class PoissonSample(NamedTuple):
 def poisson_sample(key: Key, examples: int, rate: float, size: int) -> PoissonSample:
     """Draw a batch that holds each example with probability `rate`, independently.
 
-    Private training samples so, as its guarantee is stronger for it. The number of
-    examples drawn is random, with the mean examples · rate. The arrays have a fixed length,
-    and a mask. Of more than `size` examples, `size` are kept, all subsets being equally
-    likely. That is truncated Poisson sampling, which costs more privacy: pass `examples`
-    and `size` to `fnn.per_example.epsilon`. `poisson_size` gives a length that is hardly
-    ever exceeded.
+    Private training samples this way, because its guarantee is then stronger. The number of
+    examples drawn is random, with the mean examples · rate. The arrays have a fixed length
+    and a mask. If more than `size` examples are drawn, `size` of them are kept; all subsets
+    are equally likely. This is truncated Poisson sampling, which costs more privacy: pass
+    `examples` and `size` to `fnn.per_example.epsilon`. `poisson_size` gives a length that
+    is rarely exceeded.
 
     Source: Mironov et al. 2019, "Rényi differential privacy of the sampled Gaussian
     mechanism"; Ganesh 2025, "Tighter privacy analysis for truncated Poisson sampling".
@@ -69,9 +68,9 @@ def poisson_sample(key: Key, examples: int, rate: float, size: int) -> PoissonSa
     drawn = words <= jnp.uint32(int(rate * WORD) - 1)
     count = jnp.sum(drawn.astype(jnp.int32))
     if size < examples:
-        # No word is made of this block of the generator, so that the key is independent.
+        # No word uses this block of the generator, so the key is independent of the words.
         spare = jax.random.fold_in(jax.random.clone(key), WORD - 1)
-        # As numbers: a condition that `vmap` maps reads its operands twice.
+        # Pass the key as numbers: under `vmap`, `cond` reads its operands twice.
         data, impl = jax.random.key_data(spare), jax.random.key_impl(spare)
         kept = functools.partial(_first, size, words, data, impl)
         drawn = lax.cond(count > size, kept, lambda: drawn)
@@ -81,10 +80,10 @@ def poisson_sample(key: Key, examples: int, rate: float, size: int) -> PoissonSa
 
 
 def _first(size: int, words: Array, key_data: Array, impl: Any) -> Array:
-    """Return where the `size` smallest words are; equal ones are in random order.
+    """Return the positions of the `size` smallest words; ties are in random order.
 
-    Given that examples were drawn, their words are independent and uniform, so that any
-    subset is as likely as another.
+    The words of the drawn examples are independent and uniform, so all subsets are equally
+    likely.
     """
     key = jax.random.wrap_key_data(key_data, impl=impl)
     ties = jax.random.bits(key, words.shape, jnp.uint32)
@@ -103,7 +102,7 @@ def poisson_size(examples: int, rate: float, overflow: float = 1e-12) -> int:
     Args:
         examples: The number of examples to draw from, n.
         rate: The probability of each, above 0 and at most 1.
-        overflow: The greatest probability with which one batch may be too short.
+        overflow: The largest probability that one batch is too short.
 
     Returns:
         The least m, at most n, for which the bound is at most `overflow`.

@@ -1,8 +1,8 @@
-"""Preprocessing as values: what is measured is measured on training data only.
+"""Preprocessing as values, measured on training data only.
 
-Each is called on a stack of examples or on a single one, NumPy or JAX, and keeps the
-dtype, so it can stand in a `Sequential` as it is. What was fitted on float64 is float64 and
-is subtracted from float64 before any rounding to float32.
+Each takes a stack of examples or a single one, in NumPy or JAX, and keeps the dtype, so it
+can be a part of a `Sequential`. Statistics fitted on float64 are float64, and are
+subtracted from float64 data before any rounding to float32.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ Numbers = TypeVar("Numbers", NDArray, Array)
 
 
 class _Fitted(Value):
-    """Base of what holds statistics; prints those that JAX has no dtype for as lists."""
+    """Base of values with statistics; prints dtypes that JAX lacks as lists."""
 
     def _arguments(self) -> Iterator[str]:
         for statistic in vars(self).values():
@@ -44,8 +44,8 @@ class Standardize(_Fitted):
             only shifted.
 
     Raises:
-        ValueError: If `std` is negative, or when called on x of another shape than what
-            it was fitted on.
+        ValueError: If `std` is negative, or when called on x of another shape than it was
+            fitted on.
         TypeError: When called on numbers that are not floating-point.
 
     Example:
@@ -84,7 +84,7 @@ class Standardize(_Fitted):
         """
         x, axis = _training_data(x, axis)
         mean, std = _moments(x, axis)
-        # Rounding must not make a constant in float64 seem to vary.
+        # A float64 constant must not seem to vary because of rounding.
         varies = x.max(axis, keepdims=True) > x.min(axis, keepdims=True)
         return cls(mean.astype(x.dtype), np.where(varies, std, 0).astype(x.dtype))
 
@@ -114,7 +114,7 @@ class Center(_Fitted):
         mean: Broadcast against x.
 
     Raises:
-        ValueError: When called on x of another shape than what it was fitted on.
+        ValueError: When called on x of another shape than it was fitted on.
         TypeError: When called on numbers that are not floating-point.
 
     Example:
@@ -150,7 +150,7 @@ class Center(_Fitted):
 class MinMax(_Fitted):
     """Shift and scale to the range from 0 to 1: z = (x - low) / (high - low).
 
-    Data that it was not fitted on may exceed the range.
+    Other data than it was fitted on may exceed the range.
 
     Args:
         low: Broadcast against x.
@@ -158,7 +158,7 @@ class MinMax(_Fitted):
 
     Raises:
         ValueError: If `low` exceeds `high`, or when called on x of another shape than
-            what it was fitted on.
+            it was fitted on.
         TypeError: When called on numbers that are not floating-point.
 
     Example:
@@ -202,7 +202,7 @@ class UnitLength(Value):
     Nothing is measured on training data, and the length is lost.
 
     Args:
-        axis: The axes of a vector; (-3, -2, -1) takes each image as one.
+        axis: The axes of a vector; (-3, -2, -1) treats each image as one vector.
 
     Raises:
         ValueError: When called on x without these axes.
@@ -224,7 +224,7 @@ class UnitLength(Value):
         """Return x / ‖x‖."""
         checks.floating("UnitLength", x)
         axis = normalize_axis_tuple(self.axis, x.ndim, "axis of UnitLength")
-        # Scaled by the largest element, squares neither overflow nor vanish.
+        # Divided by the largest element, squares neither overflow nor vanish.
         largest = abs(x).max(axis, keepdims=True)
         zero = largest == 0
         precise = wide(x.dtype)
@@ -246,7 +246,7 @@ def one_hot(labels: ArrayLike, classes: int) -> NDArray:
 
     Raises:
         TypeError: If the labels are not integers.
-        ValueError: If a label is out of range, or `classes` is no positive integer.
+        ValueError: If a label is out of range, or `classes` is not a positive integer.
 
     Example:
         >>> fnn.data.one_hot([0, 2], 3)
@@ -272,7 +272,7 @@ def _training_data(
     x = checks.as_numpy(x, "x")
     checks.floating("fit", x)
     if x.size == 0 or not np.isfinite(x).all():
-        raise ValueError(f"x of shape {x.shape} is empty, or not finite throughout")
+        raise ValueError(f"x of shape {x.shape} is empty or has values that are not finite")
     axes = normalize_axis_tuple(axis, x.ndim, "axis")
     if 0 not in axes:
         raise ValueError(f"axis must contain 0, the axis of the examples, got {axis}")
@@ -282,7 +282,7 @@ def _training_data(
 def _moments(x: NDArray, axis: tuple[int, ...]) -> tuple[NDArray, NDArray]:
     """Return mean and deviation, float64; their squares neither overflow nor vanish.
 
-    They are measured on x scaled by a power of two, which rounds nothing.
+    They are measured on x times a power of two, which is exact.
     """
     scaled = x.astype(np.float64)
     _, exponent = np.frexp(abs(scaled).max(axis, keepdims=True))
@@ -294,7 +294,7 @@ def _moments(x: NDArray, axis: tuple[int, ...]) -> tuple[NDArray, NDArray]:
 
 
 def _scale(*statistics: NDArray) -> float:
-    """Return 1/16 where differences or reciprocals of such numbers leave the range."""
+    """Return 1/16 if differences or reciprocals of the statistics overflow, else 1."""
     limits = jnp.finfo(statistics[0].dtype)
     large = float(limits.max) * float(limits.eps)
     return (
@@ -303,7 +303,7 @@ def _scale(*statistics: NDArray) -> float:
 
 
 def _shifted(x: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
-    """Return (scale x - scale origin) / length, computed wide, in the dtype of x."""
+    """Return (scale x - scale origin) / length in the dtype of x, computed in a wide one."""
     wide_x = as_dtype(x, origin.dtype)
     if scale != 1:
         wide_x, origin = wide_x * scale, origin * scale
@@ -311,7 +311,7 @@ def _shifted(x: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
 
 
 def _shifted_back(z: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
-    """Return (length z + scale origin) / scale, computed wide, in the dtype of z."""
+    """Return (length z + scale origin) / scale in the dtype of z, computed in a wide one."""
     wide_z = as_dtype(z, origin.dtype) * _divisor(length, scale)
     if scale != 1:
         return as_dtype((wide_z + origin * scale) / scale, z.dtype)
@@ -319,7 +319,7 @@ def _shifted_back(z: Any, origin: NDArray, length: NDArray, scale: float) -> Any
 
 
 def _aligned(owner: Value, statistic: NDArray, x: Any) -> NDArray:
-    """Return a statistic in the wide dtype of x, such that it broadcasts to x's shape."""
+    """Return a statistic in the wide dtype of x, shaped to broadcast to x."""
     name = type(owner).__name__
     checks.floating(name, x)
     one_example = statistic.ndim == x.ndim + 1 and len(statistic) == 1
@@ -331,7 +331,7 @@ def _aligned(owner: Value, statistic: NDArray, x: Any) -> NDArray:
             f"fit x {checks.describe(x)}"
         )
     leading = tuple(range(x.ndim - fitted.ndim))
-    # First in the dtype of x, so that what bounds x in its dtype is a bound exactly.
+    # First round to x's dtype, so that a bound of x in its dtype stays an exact bound.
     return np.expand_dims(fitted, leading).astype(x.dtype).astype(wide(x.dtype))
 
 
@@ -340,7 +340,7 @@ def _divisor(length: NDArray, otherwise: float) -> NDArray:
 
 
 def _as_numpy(array: Any) -> NDArray:
-    """Return an array of the dtype that JAX would give it, but of float64 that itself."""
+    """Return an array in the dtype that JAX would give it, except that float64 stays."""
     array = np.asarray(array)
     if array.dtype == np.float64:
         return array

@@ -1,4 +1,4 @@
-"""Random orders, made on the device in time proportional to their length."""
+"""Random orders, drawn on the device in time proportional to their length."""
 
 import math
 
@@ -51,7 +51,7 @@ def permutation(key: Key, n: int) -> Array:
             column = _add(column, _hash(row + round_keys[k + 1]), columns)
         return row * columns + column
 
-    # The few pairs beyond n are enciphered again until all lie below it.
+    # The few results from n on are enciphered again until all are below n.
     order = jax.lax.while_loop(
         lambda i: jnp.any(i >= n),
         lambda i: jnp.where(i >= n, encipher(i), i),
@@ -61,7 +61,7 @@ def permutation(key: Key, n: int) -> Array:
 
 
 def _add(digit: Array, noise: Array, base: int) -> Array:
-    """Return (digit + noise) mod base, the noise being scaled to the base first."""
+    """Return (digit + noise) mod base, after scaling the noise to the base."""
     total = digit + (((noise >> 16) * jnp.uint32(base)) >> 16)
     return jnp.where(total >= base, total - jnp.uint32(base), total)
 

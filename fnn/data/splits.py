@@ -27,7 +27,7 @@ def split(
         sizes: Fractions that sum to 1, or counts that sum to the number of examples.
         key: A typed key.
         stratify: Labels, (examples,); every class is then divided in these proportions,
-            rounded up or down, and the sizes of the parts hold exactly.
+            rounded up or down; the sizes of the parts stay exact.
 
     Returns:
         One tree like `data` for each size, with NumPy arrays, in random order.
@@ -55,7 +55,7 @@ def k_fold(
     """Yield k pairs of training and validation data, for cross-validation.
 
     The examples are divided at random into k folds, whose sizes differ by at most one.
-    Each fold is the validation data once, and all the others are training data then.
+    Each fold is the validation data once, and the others are then the training data.
 
     Source: Stone 1974, "Cross-validatory choice and assessment of statistical
     predictions".
@@ -94,18 +94,18 @@ def k_fold(
 
 
 def batches(data: PyTree, batch_size: int, *, key: Key | None = None) -> Iterator[PyTree]:
-    """Yield mini-batches, the last one being smaller where the size does not divide.
+    """Yield mini-batches; the last is smaller if `batch_size` does not divide the data.
 
     Args:
         data: An array or a pytree of arrays with one leading axis over the examples.
-        batch_size: The number of examples of a batch.
-        key: A typed key, to shuffle by; without it the order is that of the data.
+        batch_size: Number of examples in a batch.
+        key: A typed key to shuffle with; by default the order of the data is kept.
 
     Yields:
         Trees like `data`, with NumPy arrays.
 
     Raises:
-        ValueError: If `batch_size` is no positive integer, or lengths differ.
+        ValueError: If `batch_size` is not a positive integer, or lengths differ.
 
     Example:
         >>> [batch.tolist() for batch in fnn.data.batches(jax.numpy.arange(5), 2)]
@@ -155,7 +155,7 @@ def _counts(sizes: Any, examples: int) -> NDArray:
         if not abs(sum(sizes) - 1) <= 1e-6:
             raise ValueError(f"sizes must sum to 1, got {sizes}")
         bounds = np.round(np.cumsum(sizes) * examples).astype(int)
-        bounds[-1] = examples  # though the sizes sum to 1 only nearly
+        bounds[-1] = examples  # the sizes may miss 1 by rounding
         counts = np.diff(bounds, prepend=0)
     if (counts < 1).any():
         raise ValueError(

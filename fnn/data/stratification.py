@@ -1,4 +1,4 @@
-"""Division of labelled examples into parts that have every class in proportion."""
+"""Division of labelled examples into parts with the same proportions of classes."""
 
 from typing import TypeAlias
 
@@ -12,8 +12,8 @@ Cell: TypeAlias = tuple[int, int]
 def stratified(labels: NDArray, counts: NDArray) -> list[NDArray]:
     """Return, for each part, the rows that belong to it, in ascending order.
 
-    A class of c among n examples gives c m / n, rounded up or down, to a part of m. Its
-    earliest rows go to the first part.
+    A part of m among n examples gets c m / n examples, rounded up or down, of a class of c.
+    The class's first rows go to the first part.
     """
     _, class_sizes = np.unique(labels, return_counts=True)
     table = _rounded(class_sizes, counts)
@@ -25,11 +25,11 @@ def stratified(labels: NDArray, counts: NDArray) -> list[NDArray]:
 
 
 def _rounded(rows: NDArray, columns: NDArray) -> NDArray:
-    """Round each rowᵢ columnⱼ / n up or down such that rows and columns keep their sums.
+    """Round each rowᵢ columnⱼ / n up or down so that rows and columns keep their sums.
 
-    The fractions, in units of 1/n, are moved around cycles of the table, to and from by
-    turns, until none is left. A sum being whole, no row or column has just one fraction,
-    so there always is a cycle (Cox 1987, "A constructive procedure for unbiased
+    The fractions, in units of 1/n, are moved around cycles of the table, alternately added
+    and subtracted, until none is left. As sums are whole, no row or column has exactly one
+    fraction, so there is always a cycle (Cox 1987, "A constructive procedure for unbiased
     controlled rounding").
     """
     n = columns.sum()
@@ -47,10 +47,10 @@ def _rounded(rows: NDArray, columns: NDArray) -> NDArray:
 
 
 def _cycle(fractions: NDArray) -> list[Cell]:
-    """Return cells with fractions, each in line with the next by row and column by turns.
+    """Return cells with fractions; each shares alternately its row or column with the next.
 
-    From any such cell a walk goes on to another one of its row, then to another one of
-    that cell's column, and so on, until it comes to a row or a column again.
+    The walk starts at any such cell and goes to another one in its row, then to another one
+    in that cell's column, and so on, until it meets a row or a column again.
     """
     i, j = np.argwhere(fractions)[0]
     path: list[Cell] = []

@@ -18,26 +18,26 @@ from fnn import checks
 from fnn.types import Array, NDArray, PyTree
 
 T = TypeVar("T")
-PATIENCE = 0.05  # seconds after which a waiting reader looks whether it is still needed
+PATIENCE = 0.05  # seconds between a waiting reader's checks that it is still needed
 
 
 @dataclasses.dataclass(frozen=True)
 class Streamed:
-    """Inputs and targets that are read as they are needed, such as memory-mapped files.
+    """Inputs and targets that are read when needed, such as memory-mapped files.
 
-    `fnn.fit` and `fnn.evaluate` take it in place of the pair itself, and then put some
-    megabytes at a time on the device, which a thread reads ahead. What they compute is
-    the same, bit by bit.
+    `fnn.fit` and `fnn.evaluate` take it in place of the pair. A thread then reads ahead,
+    and some megabytes at a time are put on the device. The results are identical, bit for
+    bit.
 
     Args:
         x: The inputs: an array, or a pytree of arrays, with a leading axis over the
-            examples. Anything with `shape` and `dtype` will do that gives the rows for an
+            examples. Anything with `shape` and `dtype` will do if it can be indexed by an
             array of integers: `numpy.memmap`, Zarr's arrays.
         y: The targets, likewise.
 
     Raises:
         TypeError: If a leaf is not an array of numbers.
-        ValueError: If the leaves differ in length, or there is no example.
+        ValueError: If the leaves differ in length or are empty.
 
     Example:
         >>> import numpy, os, tempfile
@@ -56,7 +56,7 @@ class Streamed:
         for leaf in jax.tree.leaves((self.x, self.y)):
             if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
                 raise TypeError(
-                    f"Streamed takes arrays with shape and dtype that give the rows for an "
+                    f"Streamed takes arrays with shape and dtype that can be indexed by an "
                     f"array of integers, got {checks.describe(leaf)}"
                 )
         if checks.leading_length({"x": self.x, "y": self.y}, "Streamed") == 0:
@@ -67,27 +67,27 @@ class Streamed:
 
     @property
     def bytes_per_example(self) -> int:
-        """The bytes that an example takes."""
+        """Bytes per example."""
         leaves = jax.tree.leaves((self.x, self.y))
         return sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
 
 
 class Memory:
-    """Memory of the host for arrays, used again once nothing refers to them.
+    """Host memory for arrays, reused when nothing refers to them any more.
 
-    Fresh memory would have to be cleared by the system, page by page, which takes as long
-    as to copy into it. On the CPU JAX keeps what begins at a cache line, as pages do, as
-    its own, without another copy, and refers to it for as long.
+    The system would have to clear fresh memory page by page, which takes as long as copying
+    into it. On the CPU, JAX uses an array that begins at a cache line, as pages do, without
+    a copy, and refers to it while it does.
 
-    The system itself gives it, and has it back with the last array. An allocator would
-    keep what threads that have ended asked for, and give new threads other memory.
+    The memory comes from the system and returns to it with the last array. An allocator
+    would keep the memory of threads that have ended, and give new threads other memory.
     """
 
     def __init__(self) -> None:
         self._free: dict[int, list[mmap.mmap]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray:
-        """Return an array whose values are whatever the memory held."""
+        """Return an array with arbitrary values."""
         nbytes = math.prod(shape) * dtype.itemsize
         free = self._free.setdefault(nbytes, [])
         block = free.pop() if free else _fresh(nbytes)
@@ -103,7 +103,7 @@ def take(
     memory: Memory,
     put: Callable[[NDArray], Array] = jax.device_put,
 ) -> tuple[PyTree, PyTree]:
-    """Return inputs and targets of the examples that integers name, on the device.
+    """Return the inputs and targets of the examples `rows`, on the device.
 
     Their leading axes are those of `rows`; `put` takes an array to the device.
     """
@@ -113,14 +113,14 @@ def take(
 
 @contextlib.contextmanager
 def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
-    """Read an iterable in a thread, some items ahead of who asks for them.
+    """Read an iterable in a thread, some items ahead of the consumer.
 
-    What the iterable raises is raised where the item is asked for, with its traceback.
-    The thread has ended when the context has.
+    An error of the iterable is raised where the item is asked for, with its traceback.
+    The thread ends before the context does.
 
     Args:
-        items: What to read, in this order.
-        ahead: How many items are read before they are asked for.
+        items: The items to read, in this order.
+        ahead: Number of items to read before they are asked for.
 
     Example:
         >>> with fnn.data.prefetched(range(3)) as items:
@@ -144,7 +144,7 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
                 if closed.is_set():
                     return
             put(None)
-        except BaseException as error:  # whatever it is, it is for who reads
+        except BaseException as error:  # any error is re-raised in the consumer
             failed: Future[T] = Future()
             failed.set_exception(error)
             put(failed)
@@ -163,7 +163,7 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
 
 
 def _fresh(nbytes: int) -> mmap.mmap:
-    """Return pages of this process alone, large ones where the system has them."""
+    """Return private pages of memory, large ones where the system has them."""
     block = mmap.mmap(-1, max(nbytes, 1), access=mmap.ACCESS_COPY)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a system without large pages
@@ -176,7 +176,7 @@ def _read(leaf: Any, rows: NDArray, memory: Memory) -> NDArray:
         read = np.array(leaf[rows.ravel()])
         return read.reshape(*rows.shape, *leaf.shape[1:])
     out = memory.empty((*rows.shape, *leaf.shape[1:]), leaf.dtype)
-    # All rows are there; to check that again, NumPy would copy once more.
+    # The rows are known to be valid; with `mode="raise"` NumPy would make another copy.
     return np.take(leaf, rows, 0, out, mode="clip")
 
 

@@ -1,6 +1,6 @@
 """Toy problems in the plane, drawn from a key, as NumPy arrays.
 
-The classes take turns: example i belongs to class i mod classes.
+The classes alternate: example i belongs to class i mod classes.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ def logic_gate(name: Literal["and", "or", "xor"]) -> Examples:
         1, (4,), int32.
 
     Raises:
-        ValueError: If there is no such gate.
+        ValueError: If the name is unknown.
 
     Example:
         >>> x, y = fnn.data.logic_gate("xor")
@@ -47,7 +47,7 @@ def circles(
     Class 0 has r = 1, class 1 has r = `ratio`.
 
     Args:
-        examples: How many points.
+        examples: Number of points.
         key: A typed key.
         noise: Standard deviation of ε in either coordinate.
         ratio: The radius of the inner circle, from 0 to 1.
@@ -76,7 +76,7 @@ def moons(examples: int, *, key: Key, noise: float = 0.1) -> Examples:
     to π.
 
     Args:
-        examples: How many points.
+        examples: Number of points.
         key: A typed key.
         noise: Standard deviation of ε in either coordinate.
 
@@ -110,11 +110,11 @@ def spirals(
     On the arm of class c, φ = 2π (c / classes + turns r), with r from 0 to 1.
 
     Args:
-        examples: How many points.
+        examples: Number of points.
         key: A typed key.
         classes: The number of arms.
         noise: Standard deviation of ε in either coordinate.
-        turns: How often an arm goes around the origin.
+        turns: Number of turns of an arm around the origin.
 
     Returns:
         Points, (examples, 2), float32; and classes, (examples,), int32.
@@ -136,10 +136,10 @@ def spirals(
 def blobs(examples: int, *, key: Key, classes: int = 3, noise: float = 0.25) -> Examples:
     """Draw points from round clouds: x = (cos φ, sin φ) + ε.
 
-    The centres lie evenly on the unit circle: class c has φ = 2π c / classes.
+    The centres are evenly spaced on the unit circle: class c has φ = 2π c / classes.
 
     Args:
-        examples: How many points.
+        examples: Number of points.
         key: A typed key.
         classes: The number of clouds.
         noise: Standard deviation of ε in either coordinate.
@@ -166,7 +166,7 @@ def noisy_sine(examples: int, *, key: Key, noise: float = 0.1) -> Examples:
     Source: Bishop 2006, "Pattern recognition and machine learning", section 1.1.
 
     Args:
-        examples: How many points.
+        examples: Number of points.
         key: A typed key.
         noise: Standard deviation of ε.
 

@@ -1,7 +1,7 @@
-"""What is going on in a network, and what to do about it.
+"""Diagnosis of a network: its signals, its faults, and remedies.
 
 Results are frozen values that hold arrays and print as tables; on a terminal,
-`rich.print(report)` marks what is wrong.
+`rich.print(report)` highlights faults.
 """
 
 from fnn.diagnostics.finite_differences import GradientCheck as GradientCheck

@@ -1,4 +1,4 @@
-"""What every layer of a model gives, and the gradient that comes back to it."""
+"""The output of every layer of a model, and the gradient with respect to it."""
 
 import functools
 import math
@@ -20,9 +20,9 @@ from fnn.types import Array, Key, Params, PyTree, State
 class Call(NamedTuple):
     """One call of a layer.
 
-    `name` is the layer's path, with the number of the call where there are several, and
-    `keys` are the names on the way to its parameters. Inside of a `Repeat`, or several,
-    those are stacked along so many leading axes, and `copy` is the layer's place there.
+    `name` is the layer's path, with the number of the call if there are several. `keys` are
+    the names on the way to its parameters. Inside nested `Repeat`s, these have one leading
+    axis per `Repeat`, and `copy` is the layer's index along them.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Call(NamedTuple):
     copy: int
 
     def part(self, tree: PyTree) -> PyTree:
-        """Return what belongs to the layer in a tree like the model's parameters."""
+        """Return the layer's part of a tree like the model's parameters."""
         part = functools.reduce(lambda node, key: node.get(key, {}), self.keys, tree)
         if not self.stacked:
             return part
@@ -42,19 +42,19 @@ class Call(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a layer was given, and what it gave."""
+    """The input and the output of a layer."""
 
     x: PyTree
     y: PyTree
 
 
 class Probed(Layer):
-    """A model of (x, probes), which gives (y, records), with an entry for each call.
+    """A model that maps (x, probes) to (y, records), with an entry for each call.
 
-    A probe is added to every array that a layer gives, so the gradient with respect to
-    the probe is that with respect to the layer's output. `None` stands for no probes.
-    Loops over layers are unrolled. What a layer runs inside of a transformation of its
-    own is out of reach, and counts as part of that layer.
+    A probe is added to every array of a layer's output, so the gradient with respect to the
+    probe is the gradient with respect to the output. `None` means no probes. Loops over
+    layers are unrolled. Layers run inside another layer's own transformation are out of
+    reach, and count as part of that layer.
 
     Example:
         >>> model = fnn.Sequential(fnn.Dense(2), jax.nn.relu)
@@ -102,9 +102,9 @@ class Probed(Layer):
 def calls_of(
     model: Layer, params: Params, state: State, x: PyTree, key: Key | None
 ) -> tuple[list[Call | None], list[Record]]:
-    """Return the calls of a batch in their order, and the specs of what they record.
+    """Return the calls of a batch in their order, and the specs of their records.
 
-    What calls others stands in the list as `None`: it is seen through them.
+    Combinators are `None` in the list; the layers inside them are listed instead.
     """
     seen: list[tuple[tuple[str, ...], Layer]] = []
     probed = batched(Probed(model, lambda *call: seen.append(call)))
@@ -128,7 +128,7 @@ def calls_of(
 
 
 def probes_like(records: Iterable[Record]) -> list[list[Array]]:
-    """Return the zeros that are to be added to what the layers give."""
+    """Return zeros to add to the layers' outputs."""
     return [
         [jnp.zeros(leaf.shape, leaf.dtype) for leaf in floating_leaves(record.y)]
         for record in records
@@ -136,7 +136,7 @@ def probes_like(records: Iterable[Record]) -> list[list[Array]]:
 
 
 def floating_leaves(values: PyTree) -> list[Array]:
-    """Return the leaves that hold floating-point numbers."""
+    """Return the floating-point leaves."""
     return [a for a in jax.tree.leaves(values) if jnp.issubdtype(a.dtype, jnp.floating)]
 
 
@@ -150,5 +150,5 @@ def _add(y: PyTree, probe: list[Array]) -> PyTree:
 
 
 def _trace() -> Any:
-    """Return what tells the current transformation, such as `vmap`, from others."""
+    """Return an object that identifies the current transformation, such as `vmap`."""
     return get_opaque_trace_state(convention="flax")

@@ -14,15 +14,15 @@ from fnn.tables import rich_table, text_table
 from fnn.types import Array, Key, NDArray, PyTree
 
 HEADER = ("parameter", "shape", "verdict", "directions", "coordinates", "kinks")
-# By how many units in the last place the loss may be off for rounding alone.
+# Rounding error of the loss, in units in the last place.
 ROUNDING = 100 * np.finfo(np.float64).eps
 
 
 class LeafCheck(NamedTuple):
     """One parameter: its path and shape, and the largest relative error of its gradient.
 
-    `directions` is that of derivatives along random directions, `coordinates` that of
-    single elements, NaN if none was tried. `kinks` says how many of all lay on a kink.
+    `directions` is the error of derivatives along random directions, `coordinates` that of
+    single elements; NaN if none was tried. `kinks` is the number of derivatives at a kink.
     """
 
     path: str
@@ -38,14 +38,14 @@ class LeafCheck(NamedTuple):
 
 
 class GradientCheck(NamedTuple):
-    """What `gradient_check` returns: a row for each parameter; prints as a table."""
+    """The result of `gradient_check`: a row for each parameter; prints as a table."""
 
     rows: tuple[LeafCheck, ...]
     tolerance: float
 
     @property
     def worst(self) -> str:
-        """Return the path of the parameter whose gradient is worst."""
+        """Return the path of the parameter with the largest error."""
         return max(self.rows, key=lambda row: row.error).path
 
     @property
@@ -98,35 +98,35 @@ def gradient_check(
 ) -> GradientCheck:
     """Compare `jax.grad` with (L(θ + h d) - L(θ - h d)) / 2h, in float64.
 
-    Each parameter is moved by itself: along random directions d of length 1, which find
-    any error of its gradient, and along single coordinates.
+    Each parameter is moved alone: along random directions d of length 1, which reveal any
+    error of its gradient, and along single coordinates.
 
-    Where there is a kink, as ReLU and max-pooling have, there is no derivative, and the
+    At a kink, as of ReLU and max-pooling, the derivative does not exist, and the
     differences to both sides, (L(θ + h d) - L(θ)) / h and (L(θ) - L(θ - h d)) / h, are not
-    the same. Any value between them is right there (it is a subgradient); where the loss
-    is smooth there is no room between them. So the error is the distance to what lies
-    between. It is relative to the derivative, or to what rounding hides, if that is more.
+    equal. Any value between them is right there (it is a subgradient). Where the loss is
+    smooth, both agree. So the error is the distance to the interval between them. It is
+    relative to the derivative, or to the rounding error if that is larger.
 
     Source: Goodfellow et al. 2016, "Deep learning", section 11.5; Clarke 1975,
     "Generalized gradients and applications".
 
     Args:
-        loss: `loss(params, *arguments)`, a scalar, or `(scalar, aux)`. What
-            `fnn.supervised` makes is one: its arguments are state, batch and key.
+        loss: `loss(params, *arguments)`, a scalar, or `(scalar, aux)`. An
+            objective of `fnn.supervised` is one: its arguments are state, batch and key.
         params: The parameters, all floating-point; they are converted to float64.
-        *arguments: What else the loss takes; floating-point arrays are converted too.
+        *arguments: The loss's other arguments; floating-point arrays are converted too.
         key: A typed key, for directions and coordinates.
         has_aux: Whether the loss returns a pair.
-        directions: How many of them for each parameter.
-        coordinates: How many elements of each parameter, drawn at random; `None` for all.
-        step: h.
+        directions: Number of random directions for each parameter.
+        coordinates: Number of random elements of each parameter; `None` for all.
+        step: The step length h.
         tolerance: The largest relative error that passes.
 
     Returns:
         The errors of each parameter, the worst by its path, and whether all pass. Print it.
 
     Raises:
-        ValueError: If the loss is no finite scalar, `directions` or `coordinates` are
+        ValueError: If the loss is not a finite scalar, `directions` or `coordinates` are
             negative, or both 0.
 
     Example:
@@ -212,7 +212,7 @@ def _difference(
     tolerance: float,
     direction: NDArray,
 ) -> tuple[float, bool]:
-    """Return the relative error along a direction, and whether only a kink excuses it."""
+    """Return the relative error along a direction, and whether there is a kink."""
     derivative = float(np.sum(grad * direction))
     forward = (along(direction, step) - centre) / step
     backward = (centre - along(direction, -step)) / step
@@ -226,7 +226,7 @@ def _difference(
 
 
 def _same_noise(leaf: Array) -> Array:
-    """Return an argument, keys as clones: all evaluations draw the same on purpose."""
+    """Return an argument with keys cloned: all evaluations draw the same on purpose."""
     return jax.random.clone(leaf) if checks.is_key(leaf) else leaf
 
 

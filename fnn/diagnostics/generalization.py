@@ -1,4 +1,4 @@
-"""Bias and variance, as training and validation error show them."""
+"""Bias and variance, from training and validation error."""
 
 from typing import Any, NamedTuple
 
@@ -23,11 +23,11 @@ REMEDIES = {
 
 
 class BiasVariance(NamedTuple):
-    """What `bias_variance` returns; prints as a table, with what to try below.
+    """The result of `bias_variance`; prints as a table, with remedies below.
 
     Attributes:
-        bias: Training error less target error: what the network can't fit.
-        variance: Validation error less training error: what it can't generalize.
+        bias: Training error minus target error: the network's failure to fit.
+        variance: Validation error minus training error: its failure to generalize.
         high_bias: Whether the bias is above the margin.
         high_variance: Whether the variance is.
     """
@@ -44,7 +44,7 @@ class BiasVariance(NamedTuple):
 
     @property
     def remedies(self) -> tuple[str, ...]:
-        """Return what to try: against bias first, as it comes first."""
+        """Return the remedies, those against bias first."""
         bias = REMEDIES["bias"] if self.high_bias else ()
         return bias + (REMEDIES["variance"] if self.high_variance else ())
 
@@ -83,14 +83,14 @@ def bias_variance(
     Source: Ng 2018, "Machine learning yearning", chapters 20 to 27.
 
     Args:
-        train_error: Share of the training examples that are misclassified, 0 to 1.
-        validation_error: The same of examples that training did not see.
-        target_error: What can be reached at best: the error of a human, or of the best
-            classifier there is.
-        margin: From which share on a difference is high.
+        train_error: Share of misclassified training examples, 0 to 1.
+        validation_error: Share of misclassified held-out examples.
+        target_error: The lowest attainable error: a human's, or that of the best known
+            classifier.
+        margin: The difference above which bias or variance is high.
 
     Returns:
-        The verdict, and what to try. Print it.
+        The verdict and remedies. Print it.
 
     Raises:
         ValueError: If an argument is not from 0 to 1.
@@ -117,7 +117,7 @@ def bias_variance(
         "margin": margin,
     }
     for name, value in given.items():
-        checks.between(f"{name}, a share and no percentage,", float(value), 0, 1)
+        checks.between(f"{name}, a share and not a percentage,", float(value), 0, 1)
     bias = float(train_error) - float(target_error)
     variance = float(validation_error) - float(train_error)
     return BiasVariance(bias, variance, bias > margin, variance > margin)

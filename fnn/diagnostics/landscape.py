@@ -16,11 +16,11 @@ HEADER = ("", "alpha", "beta", "loss")
 
 
 class LossSlice(NamedTuple):
-    """What `loss_slice` returns; prints as a table of its extremes.
+    """The result of `loss_slice`; prints as a table of its extremes.
 
     Attributes:
         alphas: Lengths along the first direction, (n,).
-        betas: Lengths along the second, (n,); (1,), a zero, where there is none.
+        betas: Lengths along the second direction, (n,); a zero, (1,), without one.
         losses: (n,) along one direction, (n, n), of alphas and betas, along two.
         directions: One or two trees like the parameters.
     """
@@ -71,33 +71,33 @@ def loss_slice(
 
     Random directions are normalized filter by filter: each filter of d, the weights of
     one output feature (the last axis of a kernel), has the length of that filter of θ, so
-    that slices of different networks compare. Leaves of one axis, biases and the scales of
-    norms, stay where they are.
+    that slices of different networks are comparable. Leaves with one axis, biases and the
+    scales of norms, do not move.
 
-    The points are computed one after the other, in one compiled call, so that the memory
-    is that of one loss.
+    One compiled call computes the points one after the other, so it needs the memory of one
+    loss.
 
     Source: Li et al. 2018, "Visualizing the loss landscape of neural nets".
 
     Args:
-        loss: `loss(params, *arguments)`, a scalar, or `(scalar, aux)`. What
-            `fnn.supervised` makes is one: its arguments are state, batch and key.
+        loss: `loss(params, *arguments)`, a scalar, or `(scalar, aux)`. An
+            objective of `fnn.supervised` is one: its arguments are state, batch and key.
         params: θ.
-        *arguments: What else the loss takes.
+        *arguments: The loss's other arguments.
         key: A typed key, to draw random directions.
-        directions: Instead, one tree or two, used as they are: the difference of two
-            solutions shows what lies between them.
-        dimensions: How many random directions are drawn: 1 or 2.
+        directions: One tree or two to use instead, unchanged. The difference of two
+            solutions shows the loss between them.
+        dimensions: Number of random directions to draw: 1 or 2.
         span: α and β go from -span to span.
-        points: How many values α and β have; an odd number has 0 among them.
+        points: Number of values of α and β; if it is odd, 0 is among them.
         has_aux: Whether the loss returns a pair.
 
     Returns:
-        α, β, the losses and the directions. Draw it by `fnn.plots.surface`.
+        α, β, the losses and the directions. Draw it with `fnn.plots.surface`.
 
     Raises:
-        TypeError: If neither `key` nor `directions` are given, or both are.
-        ValueError: If there are no one or two directions.
+        TypeError: If neither or both of `key` and `directions` are given.
+        ValueError: If the number of directions is not one or two.
 
     Example:
         >>> def loss(params):
@@ -149,7 +149,7 @@ def _losses(
 
 
 def _filter_normalized(key: Key, params: PyTree) -> PyTree:
-    """Return a random direction whose filters are as long as those of the parameters."""
+    """Return a random direction with filters as long as those of the parameters."""
     leaves, structure = jax.tree.flatten(params)
     stacked = jax.tree.leaves(tree.stacked_axes(params))
     keys = jax.random.split(key, len(leaves))
@@ -158,9 +158,9 @@ def _filter_normalized(key: Key, params: PyTree) -> PyTree:
 
 
 def _normalized_leaf(key: Key, leaf: Array, stacked: int) -> Array:
-    """Return noise with the lengths that the leaf has over (*inputs), for each filter.
+    """Return noise in which each filter has the length of the leaf's, over (*inputs).
 
-    The leaf is (*layers, *inputs, outputs), `stacked` of its axes being layers.
+    The leaf is (*layers, *inputs, outputs); its first `stacked` axes are layers.
     """
     if leaf.ndim - stacked < 2:
         return jnp.zeros_like(leaf)

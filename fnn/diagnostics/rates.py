@@ -26,7 +26,7 @@ HEADER = ("", "rate", "loss")
 
 
 class LearningRateRange(NamedTuple):
-    """What `learning_rate_range` returns; prints as a table.
+    """The result of `learning_rate_range`; prints as a table.
 
     Attributes:
         rates: The rate of each step taken, (n,).
@@ -82,38 +82,38 @@ def learning_rate_range(
     params: Params | None = None,
     state: State | None = None,
 ) -> LearningRateRange:
-    """Train for a while at a rate that grows, α(t) = low (high / low)^(t / (steps - 1)).
+    """Train for some steps at a growing rate, α(t) = low (high / low)^(t / (steps - 1)).
 
-    Where the rate is too low the loss stays, then it falls, and where the rate is too high
-    it rises again. The test ends when the smoothed loss has risen, from its lowest value,
-    by more than its first value, or is not finite.
+    At first the rate is too low and the loss does not change; then the loss falls; at last
+    the rate is too high and the loss rises again. The test ends when the smoothed loss
+    exceeds its lowest value by more than its first value, or is not finite.
 
     Source: Smith 2017, "Cyclical learning rates for training neural networks", whose rate
     grows linearly.
 
     Args:
-        model: For one example.
-        loss: Of the output and the target of one example, ().
-        optimizer: One of fnn's; every `learning_rate` in it is replaced by the one that
-            grows, also inside of a `Chain`.
+        model: A layer for one example.
+        loss: A function of the output and the target of one example, ().
+        optimizer: One of fnn's; the growing rate replaces every `learning_rate` in it, also
+            inside a `Chain`.
         data: Inputs and targets, (x, y), with a leading axis over the examples.
-        key: A typed key; initial values, orders and all noise are made from it.
-        batch_size: How many examples make a step.
+        key: A typed key for initial values, orders and all noise.
+        batch_size: Number of examples per step.
         low: The first rate.
         high: The last rate.
-        steps: The number of mini-batches; some hundred suffice.
-        smoothing: The share of the average that is kept in a step.
+        steps: Number of mini-batches; a few hundred suffice.
+        smoothing: The share of the average kept per step.
         params: Parameters to start from, instead of `model.init`'s.
-        state: State to start from, together with `params`.
+        state: State to start from; goes with `params`.
 
     Returns:
-        Rates, losses, smoothed losses, and a rate to try. Print it, or draw it by
+        Rates, losses, smoothed losses, and a rate to try. Print it, or draw it with
         `fnn.plots.learning_rate_range`.
 
     Raises:
         TypeError: If the optimizer has no field `learning_rate`.
         ValueError: If a number is out of range, there are fewer examples than
-            `batch_size`, or the loss is not finite to begin with.
+            `batch_size`, or the loss is not finite before the first step.
 
     Example:
         >>> x = jax.numpy.linspace(-1, 1, 64)[:, None]
@@ -169,13 +169,13 @@ class _Growth(Value):
     def __call__(self, step: Array) -> Array:
         last = max(self.steps - 1, 1)
         share, rest = done(step, last), left(step, last)
-        # As a product of powers, because high / low may overflow.
+        # A product of powers, because high / low may overflow.
         rate = as_float(self.low) ** rest * as_float(self.high) ** share
         return jnp.where(reached(step, last) & (self.steps > 1), self.high, rate)
 
 
 class _Carry(NamedTuple):
-    """What the test hands from step to step; losses are NaN until they are known."""
+    """The values passed from step to step; losses are NaN until they are known."""
 
     train_state: TrainState
     losses: Array
@@ -187,7 +187,7 @@ class _Carry(NamedTuple):
 
 
 def _order(key: Key, examples: int, batch_size: int, steps: int) -> Array:
-    """Return the examples of all batches, shuffled in every epoch, in whole batches."""
+    """Return the examples of all batches, whole ones only, shuffled in every epoch."""
     batches = examples // batch_size
     keys = jax.random.split(key, -(-steps // batches))
     epochs = [permutation(key, examples)[: batches * batch_size] for key in keys]
@@ -225,7 +225,7 @@ def _goes_on(carry: _Carry) -> Array:
 
 
 def _run(step: Step, carry: _Carry, dataset: Dataset, smoothing: float) -> _Carry:
-    """Run the test in one compiled loop, or in the host's, where that is faster."""
+    """Run the test in one compiled loop, or in a loop of the host if that is faster."""
     share = jnp.asarray(smoothing, carry.losses.dtype)
     jaxpr = jax.make_jaxpr(_advance, static_argnums=0)(step, carry, dataset, share)
     if choose_loop(jaxpr.jaxpr) is not host_loop:

@@ -1,4 +1,4 @@
-"""How the signals of a network are, layer by layer, in numbers and in words."""
+"""The signals of a network, layer by layer, in numbers and words."""
 
 import math
 from typing import Any, NamedTuple
@@ -23,28 +23,29 @@ HEALTHY = "healthy"
 
 
 class SignalReport(NamedTuple):
-    """What `signal_report` returns; prints as a table, with the faults below.
+    """The result of `signal_report`; prints as a table, with the faults below.
 
-    Arrays have an entry for each layer, (L,), in the order in which layers run.
+    Arrays have an entry for each layer, (L,), in the order of the layers' calls.
 
     Attributes:
         names: Paths of the layers, with `[i]` where a layer is called several times.
-        layers: The layers, as they print.
-        mean: Of what the layer gives, over examples and units.
-        deviation: Standard deviation of the same.
-        dead: Share of the units that give the same for every example, or whose activation
-            function is flat there; NaN of layers that only pass on what they get.
-        saturated: Share of the units that are at the limits of a bounded activation
-            function for more than half of the examples; NaN of other layers.
-        gradient: Norm of the gradient of an example's loss to what the layer gives, as a
-            root mean square over examples.
-        weight_gradient: Norm of the gradient of the mean loss to the layer's parameters.
+        layers: The layers' printed forms.
+        mean: Mean of the layer's output over examples and units.
+        deviation: Standard deviation of the output.
+        dead: Share of units with the same output for every example, or where the activation
+            function is flat; NaN for layers that only pass on their input.
+        saturated: Share of units that are at the limits of a bounded activation function
+            for more than half of the examples; NaN for other layers.
+        gradient: Norm of the gradient of an example's loss with respect to the layer's
+            output; the root mean square over examples.
+        weight_gradient: Norm of the gradient of the mean loss w.r.t. the layer's
+            parameters.
         update_ratio: Norm of the optimizer's update over that of the parameters; NaN
-            without an optimizer, and of layers without parameters.
+            without an optimizer, and for layers without parameters.
         verdicts: A word for each layer.
-        faults: What is wrong, the most severe first; none in a healthy network.
+        faults: The faults, the most severe first; empty for a healthy network.
         loss: The mean loss of the batch.
-        loss_after: The same after the update; NaN without an optimizer.
+        loss_after: That loss after the update; NaN without an optimizer.
     """
 
     names: tuple[str, ...]
@@ -114,55 +115,55 @@ def signal_report(
     optimizer: GradientTransformation | None = None,
     opt_state: Any = None,
 ) -> SignalReport:
-    """Measure what a batch does in every layer, in training, and say what is wrong.
+    """Measure the signals of a batch in every layer, in training mode, and find faults.
 
-    The gradients are those of the mean loss. Nothing is changed. The verdicts, the most
-    severe first:
+    The gradients are those of the mean loss. The arguments are not changed. The verdicts,
+    the most severe first:
 
         not finite              an output or a gradient is NaN or infinite
         dead                    more than half of the units (by four standard deviations
                                 of chance) give the same for every example: their
-                                activation function is flat there, and has no limit on its
-                                other side, as ReLU; or the layer has no gradient
+                                activation function is flat there, and unbounded on the
+                                other side, like ReLU; or the layer has no gradient
         saturated               most units of a bounded activation function have, for most
                                 examples, less than 1/20 of its steepest slope
         exploding               the gradient is more than 100 times that at the last layer
-                                with parameters, or the output 100 times larger than the
-                                input, or than 1
-        zero weights            all parameters of a layer above others are zero
+                                with parameters, or the output is 100 times larger than
+                                the input, or than 1
+        zero weights            all parameters of a layer after others are zero
         vanishing               the gradient is less than 1/100 of that at the last layer
         flat                    the loss has no gradient at all
-        frozen                  a gradient reaches the layer, but none its parameters, or
+        frozen                  a gradient reaches the layer, but not its parameters, or
                                 the update is zero
         learning rate too high  the update is more than 0.3 of the weights; or more than
-                                0.01 and, by what the loss does, 20 times too long
+                                0.01 and, judged by the loss, 20 times too long
         learning rate too low   the update is less than 0.00001 of the weights everywhere
         healthy
 
-    Layers are told from activation functions by what they do to numbers, not by names.
-    What a layer runs inside of a transformation of its own, as `Batched` and `Remat` do,
-    counts as part of it. A saturated output layer is no fault: it may well be right.
+    Activation functions are recognized by their values, not by their names. Layers that run
+    inside another layer's own transformation, as in `Batched` and `Remat`, count as part of
+    it. A saturated output layer is not a fault: it may well be right.
 
     Source: Glorot & Bengio 2010, "Understanding the difficulty of training deep
     feedforward neural networks".
 
     Args:
-        model: For one example.
-        loss: Of the output and the target of one example, ().
+        model: A layer for one example.
+        loss: A function of the output and the target of one example, ().
         params: Parameters of the model.
-        state: State of the model; `{}` for one that holds none.
-        batch: Inputs and targets, (x, y), of at least two examples; 32 or more say more.
+        state: State of the model; `{}` if it has none.
+        batch: Inputs and targets, (x, y), of at least two examples; 32 or more are better.
         key: A typed key; needed by random layers.
         optimizer: fnn's or Optax's, to judge its update too.
-        opt_state: The optimizer's state; by default that before the first step. Adam's
-            first step is larger than those that follow.
+        opt_state: The optimizer's state; by default the state before the first step.
+            Adam's first step is larger than later ones.
 
     Returns:
-        Arrays with an entry for each layer, verdicts and faults. Print it. Draw it by
+        Arrays with an entry for each layer, verdicts and faults. Print it. Draw it with
         `fnn.plots.signals`.
 
     Raises:
-        TypeError: If the model, the optimizer or the batch is none.
+        TypeError: If the model, the optimizer or the batch is not one.
         ValueError: If the batch has fewer than two examples or is not finite.
 
     Example:
@@ -175,7 +176,7 @@ def signal_report(
         >>> report.verdict, report.faults[0].remedies[0]
         ('vanishing', 'an activation function of the ReLU family')
 
-        Over training, by a callback of `fit`, for `fnn.plots.signals_over_training`:
+        During training, in a callback of `fit`, for `fnn.plots.signals_over_training`:
 
         >>> reports = []
         >>> def watch(end):

@@ -1,4 +1,4 @@
-"""Activation functions, known by what they do rather than by their names."""
+"""Activation functions, recognized by their values, not by their names."""
 
 import functools
 from collections.abc import Callable
@@ -12,25 +12,25 @@ from fnn import checks, tree
 from fnn.layers.base import Layer
 from fnn.types import Array, Params, PyTree
 
-# Where a function is looked at: near zero, and so far away that it is flat or grows.
+# Points of evaluation: near zero, and far enough away that a function is flat or grows.
 NEAR = np.linspace(-6.0, 6.0, 25)
 FAR = np.array([-1e3, 1e3, -1e4, 1e4])
 
 
 class Response(NamedTuple):
-    """What is known of an activation function: its steepest slope, and if it is bounded."""
+    """The steepest slope of an activation function, and whether it is bounded."""
 
     steepest: float
     bounded: bool
 
 
 def response_of(layer: Layer, params: Params, x: PyTree, y: PyTree) -> Response | None:
-    """Return how a layer responds, or `None` of one that is no activation function.
+    """Return the response of a layer, or `None` if it is not an activation function.
 
-    An activation function has neither state nor randomness, changes each element by
-    itself, f(x)ᵢ = f(xᵢ), and is no straight line. Element by element means that its
-    Jacobian J is diagonal, so that s ∘ Jᵀs = Jᵀ1 for random signs s; it is computed at a
-    random point. Bounded means that f(±10000) is no larger than f(±1000).
+    An activation function has neither state nor randomness, maps each element
+    alone, f(x)ᵢ = f(xᵢ), and is not linear. It maps each element alone if its Jacobian J is
+    diagonal, so that s ∘ Jᵀs = Jᵀ1 for random signs s; this is tested at a random point. It
+    is bounded if f(±10000) is not larger than f(±1000).
 
     Args:
         layer: Any layer.
@@ -56,12 +56,12 @@ def response_of(layer: Layer, params: Params, x: PyTree, y: PyTree) -> Response 
 
 
 def slope(function: Callable[[Array], Array], x: Array) -> Array:
-    """Return the derivative of a function that changes each element by itself."""
+    """Return the derivative of an elementwise function."""
     return _pull(function, x, jnp.ones_like(x))
 
 
 def _pull(function: Callable[[Array], Array], x: Array, cotangent: Array) -> Array:
-    # Backward, because functions with rules of their own often have none forward.
+    # Reverse mode, because functions with custom rules often lack a forward-mode rule.
     (pulled,) = jax.vjp(function, x)[1](cotangent)
     return pulled
 
@@ -70,7 +70,7 @@ def _pull(function: Callable[[Array], Array], x: Array, cotangent: Array) -> Arr
 def _respond(
     layer: Layer, params: Params, point: Array, signs: Array, near: Array, far: Array
 ) -> tuple[Array, ...]:
-    """Return how far elements mix, and slope, bend, height and limits of the function."""
+    """Return how much elements mix, and the function's slope, bend, height and limits."""
 
     def function(x: Array) -> Array:
         return layer.forward(params, x)

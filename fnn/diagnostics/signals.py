@@ -24,23 +24,24 @@ from fnn.optimizers.base import apply_updates, loss_scale, updated
 from fnn.training.objective import Metric, mean_over_batch
 from fnn.types import Array, GradientTransformation, Key, Params, PyTree, State
 
-# Below these shares of its steepest slope an activation function is flat for good, as
-# ReLU is where it is off, or saturated: sigmoid below 0.013 and above 0.987, tanh beyond
-# 0.975 from zero.
+# Below the first share of its steepest slope, an activation function is flat, like ReLU
+# where it is off. Below the second it is saturated: sigmoid below 0.013 and above 0.987,
+# tanh above 0.975 in absolute value.
 FLAT, SATURATED = 1e-3, 0.05
-# Of the examples, for which a saturated unit is so.
+# A unit is saturated if it is so for more than this share of the examples.
 MOST = 0.5
 
 
 class Signals(NamedTuple):
-    """What was measured: arrays with an entry for each layer, (L,), and of the step.
+    """The measurements: arrays with an entry for each layer, (L,), and values of the step.
 
-    `size` is the root of the mean square of the outputs. `units` is how many there are,
-    `dead` and `saturated` shares of them. `fed` is whether the input differs between
-    examples, `held` whether there are parameters. `gradient` is the norm of an example's
-    gradient to the output; `weight`, `weight_gradient` and `update` are those of the
-    parameters, their gradient and their update. `predicted` is how the update changes the
-    loss to first order, and `input_size` is the size of what goes into the model.
+    `size` is the root of the mean square of the outputs. `units` is their number,
+    `dead` and `saturated` are shares of it. `fed` is whether the input differs between
+    examples, `held` whether the layer has parameters. `gradient` is the norm of an
+    example's gradient with respect to the output; `weight`, `weight_gradient` and `update`
+    are those of the parameters, their gradient and their update. `predicted` is the
+    first-order change of the loss by the update, and `input_size` is the size of the
+    model's input.
     """
 
     mean: Any
@@ -71,7 +72,7 @@ def measure(
     optimizer: GradientTransformation | None,
     opt_state: Any,
 ) -> tuple[list[Call], Signals]:
-    """Return the layers in the order in which they run, and what was measured of them."""
+    """Return the layers in the order of their calls, and their measurements."""
     calls, records = calls_of(model, params, state, batch[0], key)
     responses = tuple(
         call and _response(call, params, record)
@@ -150,7 +151,7 @@ def _updates(
 def _outputs(
     call: Call, response: Response | None, params: Params, record: Record
 ) -> tuple[Array, ...]:
-    """Return what `Signals` has of the outputs of a layer, from `mean` to `held`."""
+    """Return the fields of `Signals` for a layer's outputs, from `mean` to `held`."""
     own = call.part(params)
     leaves = floating_leaves(record.y)
     numbers = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
@@ -178,13 +179,13 @@ def _outputs(
 
 
 def _by_unit(reduce: Callable[..., Array], values: Array) -> Array:
-    """Reduce all axes but that of the features, which is the last, unless it is alone."""
+    """Reduce all axes but the last, the features; if it is the only axis, reduce it."""
     values = values.reshape(len(values), -1, values.shape[-1] if values.ndim > 1 else 1)
     return reduce(values, axis=(0, 1))
 
 
 def _constant(y: Array) -> Array:
-    """Return which units give the same for all examples, at each position."""
+    """Return which units have the same output for all examples, at each position."""
     spread = _by_unit(jnp.max, y.max(0, keepdims=True) - y.min(0, keepdims=True))
     return spread <= 1e-6 * _by_unit(jnp.max, jnp.abs(y))
 
@@ -192,12 +193,12 @@ def _constant(y: Array) -> Array:
 def _per_example_norm(cotangent: list[Array]) -> Array:
     """Return the root mean square, over examples, of ‖∂lossᵢ / ∂yᵢ‖.
 
-    The cotangents are those of the mean loss, each of them 1/B of an example's own.
+    The cotangents belong to the mean loss, so each is 1/B of its example's own.
     """
     count = len(cotangent[0]) if cotangent else 1
     return tree.norm(cotangent) * count**0.5
 
 
 def _size(leaves: list[Array]) -> Array:
-    """Return the root of the mean square, 0 of no numbers."""
+    """Return the root mean square; 0 for empty leaves."""
     return tree.norm(leaves) / max(tree.size(leaves), 1) ** 0.5

@@ -1,7 +1,7 @@
-"""What is wrong with the signals of a network, in words, and what helps.
+"""The faults of a network's signals, in words, and remedies.
 
-Every threshold is a round number with a reason; a script that tries healthy networks of
-many kinds, depths and seeds stays below them by a wide margin.
+Every threshold is a round number with a reason. Healthy networks of many kinds, depths and
+seeds stayed below them by a wide margin.
 """
 
 from typing import NamedTuple
@@ -12,16 +12,16 @@ from fnn.diagnostics.signals import Signals
 from fnn.types import NDArray
 
 # With a gradient a hundred times smaller than the last layer's, a layer learns a hundred
-# times more slowly. Networks that are initialized for their activation functions keep
-# gradients, and the size of activations, within a factor of about 20, trained ones too.
+# times more slowly. In networks initialized for their activation functions, gradients and
+# activations stay within a factor of about 20, also after training.
 RATIO = 100.0
 # Most of the units.
 MOST = 0.5
-# A healthy step changes weights by about a thousandth of their size. One by a third of it
-# is no step but a new start, and one by a hundredth of the healthy is hardly a step.
+# A healthy step changes weights by about a thousandth of their size. A step by a third of
+# their size amounts to a new start; a hundredth of a healthy step hardly changes anything.
 HUGE_UPDATE, LARGE_UPDATE, SMALL_UPDATE = 0.3, 1e-2, 1e-5
-# On a parabola, a step of α times the best length changes the loss by α / 2 - 1 times of
-# what its slope promised. Adam's first step is often ten times too long, and no harm done.
+# On a parabola, a step of α times the best length changes the loss by α / 2 - 1 times the
+# first-order prediction. Adam's first step is often ten times too long, without harm.
 OVERSHOOT = 20.0
 
 REMEDIES = {
@@ -76,7 +76,7 @@ REMEDIES = {
         "nothing, if training has reached its minimum",
     ),
 }
-"""What to try against each fault, the most severe fault first."""
+"""Remedies for each fault, the most severe fault first."""
 
 
 class Fault(NamedTuple):
@@ -106,14 +106,14 @@ def judge(names: tuple[str, ...], s: Signals) -> tuple[tuple[str, ...], tuple[Fa
 
 
 def update_ratio(s: Signals) -> NDArray:
-    """Return by which share of its size an update changes the parameters of each layer."""
+    """Return the norm of each layer's update over that of its parameters."""
     return np.divide(
         s.update, s.weight, out=np.full_like(s.update, np.nan), where=s.weight > 0
     )
 
 
 def _masks(s: Signals) -> dict[str, NDArray]:
-    """Return which layers have which fault; those of the step go by large updates."""
+    """Return which layers have which fault; the step's are judged by its updates."""
     last = _last(s)
     inner = np.arange(len(s.gradient)) < last
     relative = _relative(s)
@@ -152,16 +152,16 @@ def _relative(s: Signals) -> NDArray:
 
 
 def _dead_share(units: NDArray) -> NDArray:
-    """Return from which share on units are dead by more than chance.
+    """Return the share above which units are dead by more than chance.
 
-    Deep in a network of ReLU all examples look alike, so that about half of the units are
-    off for all of them, give or take √(1/4n). Four such deviations more are no chance.
+    Deep in a ReLU network all examples look alike, so about half of the units are off for
+    all of them, give or take √(1/4n). Four such deviations more are not chance.
     """
     return np.minimum(0.5 + 4 * np.sqrt(0.25 / units), 1.0)
 
 
 def _evidence(name: str, names: tuple[str, ...], s: Signals, layers: NDArray) -> str:
-    """Return the numbers that show a fault where it is worst."""
+    """Return the numbers of a fault at the worst layer."""
     layers = layers[s.held[layers]] if s.held[layers].any() else layers
     first, reference = names[layers[0]], names[_last(s)]
     match name:

@@ -1,4 +1,4 @@
-"""The protocol of a layer, and the layers that are no more than a callable or another."""
+"""The protocol of a layer, and the layers that only wrap a callable or another layer."""
 
 import dataclasses
 import re

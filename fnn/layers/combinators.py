@@ -153,8 +153,8 @@ class Residual(Composite):
 
     Args:
         branch: A layer or a plain callable.
-        shortcut: What the input passes on its way around the branch, such as a `Dense`
-            where the branch changes the shape; by default the identity.
+        shortcut: The layer that the input passes on its way around the branch, such as a
+            `Dense` where the branch changes the shape; by default the identity.
 
     Raises:
         ValueError: When applied, if the two outputs differ in shape.

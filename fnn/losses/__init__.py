@@ -1,12 +1,11 @@
 """Losses of one example: output and target in, a scalar out.
 
-They sum over the components of one example, unless the name says `mean`; the mean over
-examples is the training's. Fix an option with `functools.partial(fnn.losses.huber,
+They sum over the components of one example, unless the name says `mean`; training takes
+the mean over examples. Fix an option with `functools.partial(fnn.losses.huber,
 delta=2.0)`. Classifiers' losses take logits, never probabilities, unless the name says so.
 
-Called on real arrays, a loss checks its targets' values (labels within the classes);
-inside `jit` and `vmap`, where values are not known, a class or a sign that is none gives
-NaN.
+Called on concrete arrays, a loss checks its targets' values (labels within the classes).
+Inside `jit` and `vmap`, values are not known, and an invalid class or sign gives NaN.
 """
 
 from fnn.lazy import explain_missing as _explain_missing

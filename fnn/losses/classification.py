@@ -1,4 +1,4 @@
-"""Losses for classes, most of which take logits and a label."""
+"""Losses for classification; most take logits and a label."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from fnn import checks
 from fnn.losses import targets
 from fnn.types import Array
 
-# How far below 0 rounding may take a probability, as a difference of others.
+# Rounding may make a probability, as a difference of others, negative by this much.
 ROUNDING = 1e-6
 
 
@@ -25,11 +25,11 @@ def misclassification(logits: Array, labels: Array) -> Array:
             largest entry counts.
 
     Returns:
-        0 or 1, (). It is 1 where a logit is NaN, and NaN for a class out of range whose
-        value can't be seen.
+        0 or 1, (). It is 1 if a logit is NaN, and NaN for a class out of range whose
+        value can't be checked.
 
     Raises:
-        ValueError: If the shapes don't fit, or the class is seen to be out of range.
+        ValueError: If the shapes don't fit, or the class is known to be out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -52,14 +52,14 @@ def hinge(output: Array, labels: Array) -> Array:
 
     Args:
         output: y, of any shape.
-        labels: t, of the shape of y: -1 or 1. Where both have one element, (1,) and ()
+        labels: t, of the shape of y: -1 or 1. If both have one element, (1,) and ()
             agree.
 
     Returns:
-        The loss, (). It is NaN for a label other than -1 and 1 that can't be seen.
+        The loss, (). It is NaN for a label other than -1 and 1 that can't be checked.
 
     Raises:
-        ValueError: If the shapes differ, or a label is seen to be neither -1 nor 1.
+        ValueError: If the shapes differ, or a label is known to be neither -1 nor 1.
 
     Example:
         >>> hinge(jax.numpy.array([0.25]), 1)
@@ -83,10 +83,10 @@ def multiclass_hinge(logits: Array, labels: Array) -> Array:
         labels: t, the class, an integer of shape ().
 
     Returns:
-        The loss, (). It is NaN for a class out of range whose value can't be seen.
+        The loss, (). It is NaN for a class out of range whose value can't be checked.
 
     Raises:
-        ValueError: If the shapes don't fit, or the class is seen to be out of range.
+        ValueError: If the shapes don't fit, or the class is known to be out of range.
         TypeError: If the class is not an integer.
 
     Example:
@@ -95,7 +95,7 @@ def multiclass_hinge(logits: Array, labels: Array) -> Array:
     """
     z, hot, valid = targets.one_hot(logits, labels, "multiclass_hinge")
     own = jnp.sum(jnp.where(hot, z, 0))
-    # Of the class itself 0, unless its logit is NaN, which is never right.
+    # The class itself has margin 0, unless its logit is NaN, which is never right.
     margins = jnp.where(hot, jnp.where(jnp.isnan(own), own, 0), z - own + 1)
     return targets.narrow(jnp.where(valid, jnp.max(margins), jnp.nan), logits)
 
@@ -107,14 +107,14 @@ def logistic(logits: Array, labels: Array) -> Array:
 
     Args:
         logits: z, of any shape.
-        labels: t, of the shape of z: -1 or 1. Where both have one element, (1,) and ()
+        labels: t, of the shape of z: -1 or 1. If both have one element, (1,) and ()
             agree.
 
     Returns:
-        The loss, (). It is NaN for a label other than -1 and 1 that can't be seen.
+        The loss, (). It is NaN for a label other than -1 and 1 that can't be checked.
 
     Raises:
-        ValueError: If the shapes differ, or a label is seen to be neither -1 nor 1.
+        ValueError: If the shapes differ, or a label is known to be neither -1 nor 1.
 
     Example:
         >>> logistic(jax.numpy.array([0.0]), -1)
@@ -132,13 +132,13 @@ def binary_cross_entropy(logits: Array, labels: Array) -> Array:
     Args:
         logits: z, of any shape.
         labels: t, of the shape of z: numbers from 0 to 1, floating-point or integer.
-            Where both have one element, (1,) and () agree.
+            If both have one element, (1,) and () agree.
 
     Returns:
         The loss, ().
 
     Raises:
-        ValueError: If the shapes differ, or a label is seen to be out of range.
+        ValueError: If the shapes differ, or a label is known to be out of range.
 
     Example:
         >>> binary_cross_entropy(jax.numpy.array([0.0]), 1)
@@ -156,7 +156,7 @@ def binary_focal(
 ) -> Array:
     """Return -Σₖ (α tₖ (1 - pₖ)ᵞ log pₖ + (1 - α) (1 - tₖ) pₖᵞ log(1 - pₖ)), p = σ(z).
 
-    What is classified well already counts little. With γ = 0 and no α it is
+    Well-classified examples count little. With γ = 0 and no α it is
     `binary_cross_entropy`.
 
     Source: Lin et al. 2017, "Focal loss for dense object detection", which takes γ = 2
@@ -165,7 +165,7 @@ def binary_focal(
     Args:
         logits: z, of any shape.
         labels: t, of the shape of z: numbers from 0 to 1, floating-point or integer.
-            Where both have one element, (1,) and () agree.
+            If both have one element, (1,) and () agree.
         gamma: γ, at least 0.
         alpha: α, from 0 to 1, the weight of label 1; `None` leaves out the factors α
             and 1 - α.
@@ -174,8 +174,8 @@ def binary_focal(
         The loss, ().
 
     Raises:
-        ValueError: If the shapes differ, a label is seen to be out of range, or an
-            option is.
+        ValueError: If the shapes differ, or a label or an option is known
+            to be out of range.
 
     Example:
         >>> print(f"{binary_focal(jax.numpy.array([0.0]), 1):.4f}")  # log(2) / 4
@@ -204,8 +204,7 @@ def softmax_cross_entropy(
 ) -> Array:
     """Return -Σₖ wₖ tₖ log softmax(z)ₖ, from the logits z.
 
-    Its gradient, where all w are 1, is softmax(z) - t. A logit of -∞ is a class that
-    can't be.
+    If all w are 1, its gradient is softmax(z) - t. A logit of -∞ marks an impossible class.
 
     The mean over examples stays a plain mean: weights with Σₖ nₖ wₖ = N, for the nₖ of N
     examples in class k, keep the scale of the loss.
@@ -220,11 +219,11 @@ def softmax_cross_entropy(
         class_weights: w, (classes,), not negative; by default all 1.
 
     Returns:
-        The loss, (). It is NaN for a class out of range whose value can't be seen.
+        The loss, (). It is NaN for a class out of range whose value can't be checked.
 
     Raises:
-        ValueError: If the shapes don't fit, the class is seen to be out of range, the
-            distribution not to be one, or if an option is out of range.
+        ValueError: If the shapes don't fit, the class is known to be out of range, the
+            distribution to be invalid, or an option is out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -261,12 +260,12 @@ def nll(log_probabilities: Array, labels: Array) -> Array:
         labels: The class, an integer of shape (), or the distribution t, (classes,).
 
     Returns:
-        The loss, (). It is NaN where a log p is NaN, and for a class out of range whose
-        value can't be seen.
+        The loss, (). It is NaN if a log p is NaN, and for a class out of range whose
+        value can't be checked.
 
     Raises:
-        ValueError: If the shapes don't fit, the class is seen to be out of range, or the
-            distribution not to be one.
+        ValueError: If the shapes don't fit, the class is known to be out of range, or the
+            distribution to be invalid.
         TypeError: If a class is not an integer.
 
     Example:
@@ -281,8 +280,8 @@ def nll(log_probabilities: Array, labels: Array) -> Array:
 def kl_divergence(logits: Array, labels: Array) -> Array:
     """Return Σₖ tₖ (log tₖ - log softmax(z)ₖ), from the logits z.
 
-    It is `softmax_cross_entropy` less the entropy of t, which has no gradient in z, so
-    that 0 is reached at softmax(z) = t.
+    It is `softmax_cross_entropy` minus the entropy of t. The entropy does not depend on z,
+    and the divergence is 0 at softmax(z) = t.
 
     Source: Kullback & Leibler 1951, "On information and sufficiency".
 
@@ -291,12 +290,12 @@ def kl_divergence(logits: Array, labels: Array) -> Array:
         labels: The distribution t, (classes,).
 
     Returns:
-        The divergence, (). A label from -1e-6 to 0 counts as 0, which rounding may have
-        made less than 0; for one below it is NaN.
+        The divergence, (). A label from -1e-6 to 0 counts as 0, because rounding may have
+        made it negative; below -1e-6 it gives NaN.
 
     Raises:
-        ValueError: If the shapes don't fit, or the distribution is seen not to be one.
-        TypeError: If the labels are one number.
+        ValueError: If the shapes don't fit, or the distribution is known to be invalid.
+        TypeError: If the labels are a single number.
 
     Example:
         >>> print(f"{kl_divergence(jax.numpy.zeros(2), jax.numpy.array([0.25, 0.75])):.4f}")
@@ -315,6 +314,6 @@ def _cross_entropy(z: Array, t: Array | float) -> Array:
     The second form, with a = |z|, neither overflows nor loses digits.
     """
     positive = z >= 0
-    # Unlike those of |z|, the derivatives of a and of the sum at 0 are right, of any order.
+    # Unlike with |z|, the derivatives of any order of a and of the sum are right at 0.
     a = jnp.where(positive, z, -z)
     return (positive.astype(z.dtype) - t) * z + jnp.log1p(jnp.exp(-a))

@@ -1,4 +1,4 @@
-"""Losses for numbers: an output and a target of one shape."""
+"""Losses for regression: an output and a target of the same shape."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ def squared_error(output: Array, target: Array) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
 
     Returns:
         The loss, ().
@@ -41,7 +41,7 @@ def half_squared_error(output: Array, target: Array) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
 
     Returns:
         The loss, ().
@@ -55,7 +55,7 @@ def half_squared_error(output: Array, target: Array) -> Array:
         Array(2.5, dtype=float32)
     """
     y, t = targets.pair(output, target, "half_squared_error")
-    d = y - t  # halved first, as the square might overflow where its half does not
+    d = y - t  # halve first: the square might overflow where its half does not
     return targets.narrow(jnp.sum(d * (d / 2)), output)
 
 
@@ -64,7 +64,7 @@ def mean_squared_error(output: Array, target: Array) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
 
     Returns:
         The loss, ().
@@ -78,7 +78,7 @@ def mean_squared_error(output: Array, target: Array) -> Array:
         Array(2.5, dtype=float32)
     """
     y, t = targets.pair(output, target, "mean_squared_error")
-    d = y - t  # divided first, as the sum might overflow where the mean does not
+    d = y - t  # divide first: the sum might overflow where the mean does not
     return targets.narrow(jnp.sum(d * (d / max(d.size, 1))), output)
 
 
@@ -87,7 +87,7 @@ def absolute_error(output: Array, target: Array) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
 
     Returns:
         The loss, ().
@@ -109,7 +109,7 @@ def mean_absolute_error(output: Array, target: Array) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
 
     Returns:
         The loss, ().
@@ -133,8 +133,8 @@ def huber(output: Array, target: Array, delta: float | Array = 1.0) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
-        delta: δ, above 0, where the square goes over into the straight line.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
+        delta: δ, above 0, where the square changes into the straight line.
 
     Returns:
         The loss, ().
@@ -161,7 +161,7 @@ def log_cosh(output: Array, target: Array) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
 
     Returns:
         The loss, ().
@@ -176,7 +176,7 @@ def log_cosh(output: Array, target: Array) -> Array:
     """
     y, t = targets.pair(output, target, "log_cosh")
     d = y - t
-    # cosh d = 1 + 2 sinh²(d/2), which near 0 does not cancel but overflows further out.
+    # cosh d = 1 + 2 sinh²(d/2) does not cancel near 0, but overflows for large d.
     near = jnp.abs(d) < 1
     small, large = jnp.where(near, d, 0), jnp.abs(d)
     inner = jnp.log1p(2 * jnp.square(jnp.sinh(small / 2)))
@@ -193,7 +193,7 @@ def quantile(output: Array, target: Array, level: float | Array) -> Array:
 
     Args:
         output: y, of any shape.
-        target: t, of the shape of y. Where both have one element, (1,) and () agree.
+        target: t, of the shape of y. If both have one element, (1,) and () agree.
         level: q, from 0 to 1.
 
     Returns:
@@ -222,13 +222,13 @@ def gaussian_nll(output: tuple[Array, Array] | Array, target: Array) -> Array:
     Args:
         output: The pair of the mean μ and the log-variance s, each of any shape; or an
             array with μ and s along its first axis, (2, ...).
-        target: t, of the shape of μ. Where both have one element, (1,) and () agree.
+        target: t, of the shape of μ. If both have one element, (1,) and () agree.
 
     Returns:
         The loss, (). It grows as exp(-s), and may be infinite.
 
     Raises:
-        ValueError: If the output is no pair, or the shapes differ.
+        ValueError: If the output is not a pair, or the shapes differ.
         TypeError: If the output is not floating-point.
 
     Example:
@@ -254,14 +254,14 @@ def poisson_nll(output: Array, target: Array) -> Array:
 
     Args:
         output: z, the log-rates, of any shape.
-        target: t, the counts, of the shape of z, not negative. Where both have one
+        target: t, the counts, of the shape of z, not negative. If both have one
             element, (1,) and () agree.
 
     Returns:
         The loss, (). It grows as exp(z), and may be infinite.
 
     Raises:
-        ValueError: If the shapes differ, or a count is seen to be negative.
+        ValueError: If the shapes differ, or a count is known to be negative.
         TypeError: If the output is not floating-point.
 
     Example:
@@ -274,14 +274,14 @@ def poisson_nll(output: Array, target: Array) -> Array:
 
 
 def cosine_distance(output: Array, target: Array) -> Array:
-    """Return 1 - ⟨y, t⟩ / (‖y‖ ‖t‖), from 0 for one direction to 2 for opposite ones.
+    """Return 1 - ⟨y, t⟩ / (‖y‖ ‖t‖), from 0 for equal to 2 for opposite directions.
 
     Args:
         output: y, of any shape.
         target: t, of the shape of y.
 
     Returns:
-        The loss, (). It is 1 where y or t is 0.
+        The loss, (). It is 1 if y or t is 0.
 
     Raises:
         ValueError: If the shapes differ.
@@ -319,8 +319,8 @@ _excess.defjvp(_excess_jvp, symbolic_zeros=True)
 def _in_deviations(d: Array, s: Array) -> tuple[Array, Array]:
     """Return d exp(-s/2) and exp(-s/4).
 
-    The factor exp(-s/2) may overflow where the product does not. Beyond the bound of the
-    root the square of the product is infinite for any d other than 0.
+    The factor exp(-s/2) may overflow where the product does not. Beyond the bound of its
+    root, the square of the product is infinite unless d is 0.
     """
     root = jnp.exp(jnp.minimum(-s / 4, 0.95 * math.log(jnp.finfo(s.dtype).max)))
     return d * root * root, root
@@ -328,13 +328,14 @@ def _in_deviations(d: Array, s: Array) -> tuple[Array, Array]:
 
 @jax.custom_jvp
 def _poisson(z: Array, t: Array) -> Array:
-    """Return exp(z) - t z + log t!, which for large t cancels to a millionth of its terms.
+    """Return exp(z) - t z + log t!, whose terms cancel for large t to a millionth of them.
 
-    There it is t (d - log(1 + d)) + (log t! - t log t + t), with d = exp(z) / t - 1.
+    For large t it is computed as t (d - log(1 + d)) + (log t! - t log t + t), with d =
+    exp(z) / t - 1.
     """
     few = t < 16
     small, large = jnp.where(few, t, 1), jnp.where(few, 16, t)
-    product = jnp.where(small == 0, 0, small * z)  # also of z = -∞, the rate 0
+    product = jnp.where(small == 0, 0, small * z)  # also for z = -∞, the rate 0
     direct = jnp.exp(z) - product + jax.scipy.special.gammaln(small + 1)
     d = (jnp.exp(z) - large) / large
     far = d - (z - jnp.log(large))
@@ -371,7 +372,7 @@ def _less_log1p(d: Array) -> Array:
 
 
 def _unit(x: Array) -> Array:
-    """Return x / ‖x‖, and 0 for 0, by squares that neither overflow nor vanish."""
+    """Return x / ‖x‖, or 0 for 0; the squares neither overflow nor vanish."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
     x = x / jnp.where(largest > 0, largest, 1)
     square = jnp.sum(jnp.square(x))

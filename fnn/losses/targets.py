@@ -1,4 +1,4 @@
-"""What losses ask of outputs and targets before they compute."""
+"""Checks of outputs and targets before a loss computes."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -12,17 +12,17 @@ from fnn.types import Array, as_dtype, wide
 
 Expectation: TypeAlias = Callable[[Array, Array | float], Array]
 
-# How far off rounding may take a probability, or a sum of them, in bfloat16.
+# Rounding error of a probability, or of a sum of them, in bfloat16.
 SLACK = 1e-2
 
 
 def pair(output: Any, target: Any, owner: str) -> tuple[Array, Array]:
-    """Return both as arrays of the output's shape, which must agree, in a wide dtype."""
+    """Return both as arrays of the output's shape in a wide dtype; shapes must agree."""
     dtype = wide(checks.floating(owner, output))
     given, output, target = output, jnp.asarray(output, dtype), jnp.asarray(target)
     if target.shape != output.shape and not target.size == output.size == 1:
         raise ValueError(
-            f"{owner} takes an output and a target of one shape; got "
+            f"{owner} takes an output and a target of the same shape; got "
             f"{checks.describe(given)} and {checks.describe(target)}"
         )
     return output, target.astype(dtype).reshape(output.shape)
@@ -34,7 +34,7 @@ def narrow(loss: Array, output: Any) -> Array:
 
 
 def signs(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
-    """Return both as `pair` does, the labels being -1 or 1; another one is NaN."""
+    """Return both like `pair`, with labels -1 or 1; others become NaN."""
     if checks.dtype_of(labels).kind == "b":
         raise TypeError(
             f"labels of {owner} must be -1 or 1, got booleans; give "
@@ -52,13 +52,13 @@ def signs(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
 
 
 def probabilities(output: Any, labels: Any, owner: str) -> tuple[Array, Array]:
-    """Return both as `pair` does, the labels being numbers from 0 to 1."""
+    """Return both like `pair`, with labels from 0 to 1."""
     checks.values_between(labels, 0, 1, f"labels of {owner}", SLACK)
     return pair(output, labels, owner)
 
 
 def class_weights(weights: Any, logits: Array) -> Array:
-    """Return the weights as an array like the logits, (classes,)."""
+    """Return the weights as an array of the logits' shape, (classes,)."""
     checks.values_between(weights, 0, float("inf"), "class_weights")
     if np.shape(weights) != logits.shape:
         raise ValueError(
@@ -69,7 +69,7 @@ def class_weights(weights: Any, logits: Array) -> Array:
 
 
 def one_hot(logits: Any, labels: Any, owner: str) -> tuple[Array, Array, Array]:
-    """Return the logits, which of them is the class's, and whether it is one of them."""
+    """Return the logits, a mask of the class's logit, and whether the class is valid."""
     dtype = _check_vector(logits, labels, owner)
     if np.ndim(labels):
         raise TypeError(
@@ -108,7 +108,7 @@ def distribution(logits: Any, labels: Any, owner: str) -> tuple[Array, Array]:
 def expectation(logits: Any, labels: Any, owner: str) -> tuple[Array, Expectation]:
     """Return the logits, and `(costs, offset) -> Σₖ tₖ (costsₖ + offset)`.
 
-    There t is 1 at the class, or the distribution; an infinite cost where t is 0 is none.
+    t is one-hot for a class, or the distribution. Where t is 0, an infinite cost counts 0.
     """
     if np.ndim(labels) > 0:
         logits, t = distribution(logits, labels, owner)
@@ -122,8 +122,8 @@ def expectation(logits: Any, labels: Any, owner: str) -> tuple[Array, Expectatio
     logits, hot, valid = one_hot(logits, labels, owner)
 
     def pick(costs: Array, offset: Array | float) -> Array:
-        # A sum over the classes, because it fuses where a gather does not; the offset
-        # stays out of it, which saves a pass in the gradient.
+        # Sum over the classes: XLA fuses a sum, but not a gather. The offset stays out of
+        # the sum, which saves a pass in the gradient.
         return jnp.where(valid, jnp.sum(jnp.where(hot, costs, 0)) + offset, jnp.nan)
 
     return logits, pick
@@ -139,12 +139,12 @@ def _check_not_bool(labels: Any, owner: str) -> None:
     if checks.dtype_of(labels).kind == "b":
         raise TypeError(
             f"{owner} takes an integer class, got a boolean; give labels.astype('int32'), "
-            f"or, of one logit for two classes, use fnn.losses.binary_cross_entropy"
+            f"or for one logit and two classes use fnn.losses.binary_cross_entropy"
         )
 
 
 def _check_vector(logits: Any, labels: Any, owner: str) -> Any:
-    """Return the dtype of the logits, which must be a vector, the labels at most that."""
+    """Return the dtype of the logits, a vector; the labels have at most one axis."""
     dtype = checks.floating(owner, logits)
     if logits.ndim != 1 or np.ndim(labels) > 1:
         raise ValueError(

@@ -1,11 +1,11 @@
-"""Metrics: of one example, of a whole set, and a mean that grows batch by batch.
+"""Metrics: for one example, for a whole set, and a mean updated batch by batch.
 
-Of one example (`accuracy`, `binary_accuracy`, `top_k_accuracy`): output and target in, a
-scalar out; `fit` and `evaluate` average them over the examples, and losses alike.
+For one example (`accuracy`, `binary_accuracy`, `top_k_accuracy`): output and target in, a
+scalar out; `fit` and `evaluate` average them over the examples, like losses.
 
-Of a set (`confusion_matrix`, `precision`, `recall`, `f1`, `roc_auc`, `r2`,
-`expected_calibration_error`): what was predicted and what is true, for all examples at
-once, since a mean over examples or batches would not give them.
+For a set (`confusion_matrix`, `precision`, `recall`, `f1`, `roc_auc`, `r2`,
+`expected_calibration_error`): predictions and true values of all examples at
+once, because a mean over examples or batches does not give them.
 """
 
 from fnn.lazy import explain_missing as _explain_missing

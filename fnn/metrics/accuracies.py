@@ -1,4 +1,4 @@
-"""Metrics of one example that count what is right."""
+"""Metrics of one example that count correct predictions."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ def accuracy(logits: Array, labels: Array) -> Array:
     """Return 1 if the largest logit is that of the labelled class, else 0.
 
     Args:
-        logits: (classes,). Among equal ones the first counts as the largest.
+        logits: (classes,). The first of equal logits counts as the largest.
         labels: The class, an integer of shape (), or a distribution, (classes,), whose
             largest entry counts.
 
     Returns:
-        0 or 1, of the logits' dtype, (). It is 0 where a logit is NaN; NaN for a class
-        out of range whose value can't be seen, and for a distribution that holds NaN.
+        0 or 1, of the logits' dtype, (). It is 0 if a logit is NaN. It is NaN for a
+        class out of range whose value can't be checked, and for a distribution with a NaN.
 
     Raises:
-        ValueError: If the shapes don't fit, or the class is seen to be out of range.
+        ValueError: If the shapes don't fit, or the class is known to be out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -37,21 +37,21 @@ def accuracy(logits: Array, labels: Array) -> Array:
 def top_k_accuracy(logits: Array, labels: Array, k: int) -> Array:
     """Return 1 if the logit of the labelled class is among the k largest, else 0.
 
-    With k = 1 it is `accuracy`. To report it, fix k:
+    With k = 1 it is `accuracy`. To use it as a metric, fix k:
     `functools.partial(fnn.metrics.top_k_accuracy, k=5)`.
 
     Args:
-        logits: (classes,). Among equal ones the first counts as the largest.
+        logits: (classes,). The first of equal logits counts as the largest.
         labels: The class, an integer of shape (), or a distribution, (classes,), whose
             largest entry counts.
         k: From 1 to the number of classes.
 
     Returns:
-        0 or 1, of the logits' dtype, (). It is 0 where a logit is NaN; NaN for a class
-        out of range whose value can't be seen, and for a distribution that holds NaN.
+        0 or 1, of the logits' dtype, (). It is 0 if a logit is NaN. It is NaN for a
+        class out of range whose value can't be checked, and for a distribution with a NaN.
 
     Raises:
-        ValueError: If the shapes don't fit, or k or the class is seen to be out of range.
+        ValueError: If the shapes don't fit, or k or the class is known to be out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -72,16 +72,16 @@ def top_k_accuracy(logits: Array, labels: Array, k: int) -> Array:
 def binary_accuracy(logits: Array, labels: Array) -> Array:
     """Return the share of the logits that have the sign of their label.
 
-    A logit above 0 says 1, another says 0; a label above 1/2 is 1, so that labels may be
-    0 and 1, or -1 and 1.
+    A logit above 0 predicts 1, any other 0. A label above 1/2 is 1, so labels may be 0 and
+    1, or -1 and 1.
 
     Args:
         logits: Any shape.
-        labels: As many elements as `logits`, floating-point, integer or boolean.
+        labels: The same number of elements, floating-point, integer or boolean.
 
     Returns:
-        From 0 to 1, of the logits' dtype, (). A logit that is NaN is wrong; it is NaN
-        where a label is NaN.
+        From 0 to 1, of the logits' dtype, (). A NaN logit counts as wrong; the
+        result is NaN if a label is.
 
     Raises:
         ValueError: If the sizes differ.
@@ -94,7 +94,7 @@ def binary_accuracy(logits: Array, labels: Array) -> Array:
     dtype, labels = checks.floating("binary_accuracy", logits), jnp.asarray(labels)
     if labels.size != logits.size:
         raise ValueError(
-            f"binary_accuracy takes as many labels as logits; got "
+            f"binary_accuracy takes one label for each logit; got "
             f"{checks.describe(logits)} and {checks.describe(labels)}"
         )
     logits, labels = jnp.ravel(logits), labels.astype(dtype).ravel()

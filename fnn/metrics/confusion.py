@@ -1,4 +1,4 @@
-"""The confusion matrix of a set of predictions, and what is read off it."""
+"""The confusion matrix of a set of predictions, and the metrics derived from it."""
 
 from typing import Literal, TypeAlias
 
@@ -15,22 +15,22 @@ Average: TypeAlias = Literal["macro", "micro"] | None
 def confusion_matrix(
     predictions: Array, labels: Array, classes: int | None = None
 ) -> Array:
-    """Count Cᵢⱼ, the examples of class i that were taken for class j.
+    """Count Cᵢⱼ, the examples of class i predicted as class j.
 
-    Matrices of batches add up to that of the whole.
+    The matrices of batches add up to the matrix of the whole set.
 
     Args:
-        predictions: The predicted classes, integers, (examples,): of a batch of logits,
-            `logits.argmax(axis=-1)`, which makes a class of logits that hold NaN, too.
+        predictions: The predicted classes, integers, (examples,). For a batch of logits,
+            use `logits.argmax(axis=-1)`; it returns a class even for NaN logits.
         labels: The true classes, integers, (examples,).
-        classes: Their number, which has to be given.
+        classes: The number of classes.
 
     Returns:
         C, int32, (classes, classes), with a row for each true class and a column for each
-        predicted one. A pair out of range whose value can't be seen is not counted.
+        predicted one. A pair out of range whose value can't be checked is not counted.
 
     Raises:
-        ValueError: If the shapes differ, or a class is seen to be out of range.
+        ValueError: If the shapes differ, or a class is known to be out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -50,7 +50,7 @@ def confusion_matrix(
             f"predictions and labels must be of shape (examples,), got "
             f"{checks.describe(columns)} and {checks.describe(rows)}"
         )
-    # What lies beyond the end is dropped.
+    # Indices beyond the end are dropped.
     cells = jnp.where(known & valid, rows * classes + columns, classes**2)
     counts = jnp.zeros(classes**2, jnp.int32).at[cells].add(1, mode="drop")
     return counts.reshape(classes, classes)
@@ -59,12 +59,12 @@ def confusion_matrix(
 def precision(
     predictions: Array, labels: Array, classes: int | None = None, average: Average = None
 ) -> Array:
-    """Return the share of the examples taken for class k that are of it, Cₖₖ / Σᵢ Cᵢₖ.
+    """Return the share of examples predicted as class k that are of it, Cₖₖ / Σᵢ Cᵢₖ.
 
     Args:
         predictions: The predicted classes, integers, (examples,).
         labels: The true classes, integers, (examples,).
-        classes: Their number, which has to be given.
+        classes: The number of classes.
         average: `None` for a number per class; `"macro"` for the mean of these over all
             classes; `"micro"` for the quotient of the sums over the classes, which here
             is the accuracy.
@@ -73,8 +73,8 @@ def precision(
         (classes,), or () if averaged. A class that was never predicted has 0.
 
     Raises:
-        ValueError: If an argument is none of these, the shapes differ, or a class is seen
-            to be out of range.
+        ValueError: If `average` is invalid, the shapes differ, or a class is known to be
+            out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -92,12 +92,12 @@ def precision(
 def recall(
     predictions: Array, labels: Array, classes: int | None = None, average: Average = None
 ) -> Array:
-    """Return the share of the examples of class k that were taken for it, Cₖₖ / Σⱼ Cₖⱼ.
+    """Return the share of examples of class k that are predicted as it, Cₖₖ / Σⱼ Cₖⱼ.
 
     Args:
         predictions: The predicted classes, integers, (examples,).
         labels: The true classes, integers, (examples,).
-        classes: Their number, which has to be given.
+        classes: The number of classes.
         average: `None` for a number per class; `"macro"` for the mean of these over all
             classes; `"micro"` for the quotient of the sums over the classes, which here
             is the accuracy.
@@ -106,8 +106,8 @@ def recall(
         (classes,), or () if averaged. A class without examples has 0.
 
     Raises:
-        ValueError: If an argument is none of these, the shapes differ, or a class is seen
-            to be out of range.
+        ValueError: If `average` is invalid, the shapes differ, or a class is known to be
+            out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -130,7 +130,7 @@ def f1(
     Args:
         predictions: The predicted classes, integers, (examples,).
         labels: The true classes, integers, (examples,).
-        classes: Their number, which has to be given.
+        classes: The number of classes.
         average: `None` for a number per class; `"macro"` for the mean of these over all
             classes; `"micro"` for the quotient of the sums over the classes, which here
             is the accuracy.
@@ -139,8 +139,8 @@ def f1(
         (classes,), or () if averaged. A class neither predicted nor labelled has 0.
 
     Raises:
-        ValueError: If an argument is none of these, the shapes differ, or a class is seen
-            to be out of range.
+        ValueError: If `average` is invalid, the shapes differ, or a class is known to be
+            out of range.
         TypeError: If a class is not an integer.
 
     Example:
@@ -161,7 +161,7 @@ def _check_set(name: str, predictions: Array, labels: Array) -> None:
 
 
 def _quotient(parts: Array, wholes: Array, average: Average) -> Array:
-    """Return parts / wholes, 0 where the whole is 0, averaged as told."""
+    """Return parts / wholes, 0 where the whole is 0, averaged by `average`."""
     if average == "micro":
         parts, wholes = parts.sum(), wholes.sum()
     dtype = jnp.result_type(float)

@@ -10,31 +10,30 @@ from fnn import checks
 from fnn.metrics.sets import of_a_set
 from fnn.types import Array, wide
 
-# How far from 1 the sum of an example's probabilities may be, in bfloat16.
+# Largest error of the sum of an example's probabilities, in bfloat16.
 ROUNDING = 1e-2
 
 
 def roc_auc(scores: Array, labels: Array) -> Array:
     """Return P(s⁺ > s⁻) + ½ P(s⁺ = s⁻), the area under the ROC curve.
 
-    That is the share of the pairs of an example of class 1 and one of class 0 that the
-    scores put in the right order. It is computed from ranks, exactly, ties included.
+    Among pairs of an example of class 1 and one of class 0, it is the share that the scores
+    order correctly. It is computed exactly from ranks, ties included.
 
     Source: Hanley & McNeil 1982, "The meaning and use of the area under a receiver
     operating characteristic (ROC) curve".
 
     Args:
         scores: s, (examples,): logits or probabilities of class 1; only their order
-            counts.
+            matters.
         labels: 0 or 1, integers or booleans, (examples,).
 
     Returns:
-        From 0 to 1, (), in float32 at least. It is NaN where there are no examples of one
-        of the classes, where a score is NaN, and for a label out of range that can't be
-        seen.
+        From 0 to 1, (), in float32 at least. It is NaN if one class has no examples, if
+        a score is NaN, and for a label out of range that can't be checked.
 
     Raises:
-        ValueError: If the shapes are others, or a label is seen to be neither 0 nor 1.
+        ValueError: If the shapes differ, or a label is known to be neither 0 nor 1.
         TypeError: If the scores are not floating-point, or the labels neither integers
             nor booleans.
 
@@ -56,7 +55,7 @@ def roc_auc(scores: Array, labels: Array) -> Array:
     scores = jnp.asarray(scores, dtype)
     order = jnp.argsort(scores)
     ranked, positive = scores[order], labels[order] == 1
-    # negatives[i] is how many of the i lowest scores belong to class 0.
+    # negatives[i] is the number of examples of class 0 among the i lowest scores.
     negatives = jnp.pad(jnp.cumsum(~positive, dtype=jnp.int32), (1, 0))
     below = negatives[jnp.searchsorted(ranked, ranked, side="left")]
     not_above = negatives[jnp.searchsorted(ranked, ranked, side="right")]
@@ -69,7 +68,7 @@ def r2(predictions: Array, targets: Array) -> Array:
     """Return R² = 1 - Σᵢ (tᵢ - yᵢ)² / Σᵢ (tᵢ - t̄)², the share of variance explained.
 
     It is 1 for perfect predictions, 0 for always predicting the mean t̄, and negative for
-    what is worse than that.
+    worse predictions.
 
     Args:
         predictions: y, (examples, ...).
@@ -77,10 +76,10 @@ def r2(predictions: Array, targets: Array) -> Array:
 
     Returns:
         R², (), in float32 at least; with several components, the mean of their R². It
-        is NaN where the targets of a component are all the same.
+        is NaN if all targets of a component are equal.
 
     Raises:
-        ValueError: If the shapes differ, or there are less than two examples.
+        ValueError: If the shapes differ, or there are fewer than two examples.
         TypeError: If the predictions are not floating-point.
 
     Example:
@@ -99,7 +98,7 @@ def r2(predictions: Array, targets: Array) -> Array:
     y, t = y.reshape(_columns(y)), t.reshape(_columns(t))
     if len(t) == 1:
         raise of_a_set("r2", y, t, "fnn.losses.squared_error")
-    # R² does not depend on the scale, without which squares may overflow or vanish.
+    # R² does not depend on the scale; unscaled squares might overflow or vanish.
     scale = jnp.max(jnp.abs(t), axis=0, keepdims=True)
     scale = jnp.where(scale > 0, scale, 1)
     y, t = y / scale, t / scale
@@ -108,7 +107,7 @@ def r2(predictions: Array, targets: Array) -> Array:
     scale = jnp.where(scale > 0, scale, 1)
     unexplained = jnp.sum(jnp.square((t - y) / scale), axis=0)
     total = jnp.sum(jnp.square(spread / scale), axis=0)
-    # By the extremes, because the mean of equal numbers may differ from them.
+    # Compare the extremes, because the mean of equal numbers may differ from them.
     constant = t.max(axis=0) == t.min(axis=0)
     return jnp.mean(1 - unexplained / jnp.where(constant, jnp.nan, total))
 
@@ -119,7 +118,7 @@ def expected_calibration_error(
     """Return Σₘ |Bₘ| / n · |accuracy(Bₘ) - confidence(Bₘ)|, over bins of confidence.
 
     The confidence of a prediction is the largest of its probabilities; bin m of M holds
-    the n predictions whose confidence is in ((m - 1)/M, m/M]. Empty bins count nothing.
+    the n predictions whose confidence is in ((m - 1)/M, m/M]. Empty bins add nothing.
 
     Source: Guo et al. 2017, "On calibration of modern neural networks".
 
@@ -130,11 +129,11 @@ def expected_calibration_error(
 
     Returns:
         From 0 to 1, (), in float32 at least. It is NaN for a class out of range that
-        can't be seen.
+        can't be checked.
 
     Raises:
-        ValueError: If the shapes don't fit, there are no examples, a class is seen to be
-            out of range, or what should be probabilities are not.
+        ValueError: If the shapes don't fit, the set is empty, a class is known to be
+            out of range, or `probabilities` are not probabilities.
         TypeError: If the probabilities are not floating-point, or a class not an integer.
 
     Example:
@@ -164,17 +163,18 @@ def expected_calibration_error(
     probabilities = jnp.asarray(probabilities, dtype)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1).astype(jnp.int32) == labels
-    # By comparisons with the bounds: 0.07 · 100 is above 7, and 0.07 is not above 7 / 100.
+    # Compare with the bounds: 0.07 · 100 is above 7, but 0.07 is not above 7 / 100.
     bounds = jnp.asarray(np.arange(1, bins) / bins, dtype)
     index = jnp.searchsorted(bounds, confidence, side="left")
-    # |B| (accuracy - confidence) is a sum over the bin, so that no empty one divides.
+    # |B| (accuracy - confidence) is a sum over the bin, so an empty one does not divide by
+    # 0.
     gaps = jnp.zeros(bins, dtype).at[index].add(right.astype(dtype) - confidence)
     error = jnp.sum(jnp.abs(gaps)) / examples
     return jnp.where(valid.all(), error, jnp.nan)
 
 
 def _columns(x: Array) -> tuple[int, ...]:
-    """Return the shape, in which (examples,) is (examples, 1)."""
+    """Return the shape, with (examples, 1) for (examples,)."""
     return x.shape if x.ndim > 1 else (x.shape[0], 1)
 
 
@@ -185,7 +185,7 @@ def _check_probabilities(probabilities: Any) -> None:
     sums = seen.sum(axis=1)
     if not ((seen >= 0).all() and (abs(sums - 1) <= ROUNDING).all()):
         raise ValueError(
-            f"expected_calibration_error takes probabilities, as jax.nn.softmax makes of "
+            f"expected_calibration_error takes probabilities, such as jax.nn.softmax of "
             f"logits; got numbers from {seen.min():.4g} to {seen.max():.4g}, whose sums "
             f"over the classes are from {sums.min():.4g} to {sums.max():.4g}"
         )

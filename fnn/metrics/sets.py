@@ -1,4 +1,4 @@
-"""What metrics of a whole set say to one example."""
+"""The error of a set's metric that is given one example."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from fnn import checks
 def of_a_set(name: str, output: Any, target: Any, instead: str) -> ValueError:
     """Return the error of a metric that was given the output and target of one example."""
     return ValueError(
-        f"{name} is a metric of a whole set, and not the mean of one of each example; it "
+        f"{name} is a metric of a whole set, not a mean over examples; it "
         f"was given one example, {checks.describe(output)} and {checks.describe(target)}. "
-        f"Call it once on what fnn.predict returns for all examples; as a metric of fit or "
-        f"evaluate, use one of an example, such as {instead}"
+        f"Call it once on the result of fnn.predict for all examples; as a metric of fit or "
+        f"evaluate, use one for an example, such as {instead}"
     )

@@ -1,4 +1,4 @@
-"""A mean that grows batch by batch."""
+"""A mean, updated batch by batch."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,19 +10,19 @@ from fnn import checks
 from fnn.types import Array, wide
 
 Sum: TypeAlias = tuple[Array, Array]
-"""A sum, rounded, and beside it what rounding took away: together some 48 bits."""
+"""A rounded sum and its rounding error: together about 48 bits."""
 
 
 class WeightedMean(NamedTuple):
     """The sums of Σᵢ wᵢ vᵢ / Σᵢ wᵢ so far: exact over batches of any sizes and masks.
 
-    A mean of the means of unequal batches is not the mean; this is. It is a pytree, so
-    it goes through `jit` and `scan`. Each sum keeps beside it what rounding took away, so
-    that float32 counts to 2⁴⁸.
+    The mean of the means of unequal batches is not the mean; this is. It is a pytree, so it
+    works under `jit` and `scan`. Each sum also keeps its rounding error, so float32 counts
+    to 2⁴⁸.
 
-    `a + b` merges two means, and so does `fnn.tree.add` of trees that hold them. Do not
-    add their leaves one by one, as `jax.tree.map(jax.numpy.add, a, b)` does: float32 alone
-    stands still at 2²⁴.
+    `a + b` merges two means, and so does `fnn.tree.add` for trees of them. Do not add
+    their leaves one by one, as `jax.tree.map(jax.numpy.add, a, b)` does: float32 alone
+    stops counting at 2²⁴.
 
     Source: Dekker 1971, "A floating-point technique for extending the available
     precision", for the sum of two such pairs; Knuth 1997, "The art of computer
@@ -43,25 +43,25 @@ class WeightedMean(NamedTuple):
 
     @classmethod
     def init(cls, dtype: Any = float) -> "WeightedMean":
-        """Return the mean of nothing, which is NaN, to be summed in `dtype`.
+        """Return an empty mean, which is NaN; it is summed in `dtype`.
 
         Integers, booleans and dtypes narrower than float32 are summed in float32.
         """
         return nothing((), dtype)
 
     def update(self, values: Array, weights: Array | None = None) -> "WeightedMean":
-        """Return the mean with a batch of values more.
+        """Return the mean updated with a batch of values.
 
         Args:
             values: v, of any shape.
             weights: w, of the shape of v, not negative, or a mask of booleans; by
-                default all 1. A value of weight 0 is not looked at, even if it is NaN.
+                default all 1. A value of weight 0 is ignored, even if it is NaN.
 
         Returns:
             The new sums.
 
         Raises:
-            ValueError: If the shapes differ, or a weight is seen to be negative.
+            ValueError: If the shapes differ, or a weight is known to be negative.
         """
         dtype, values = self.total[0].dtype, jnp.asarray(values)
         weights = jnp.ones(values.shape, dtype) if weights is None else weights
@@ -72,11 +72,11 @@ class WeightedMean(NamedTuple):
         return WeightedMean(_plus(self.total, total), _plus(self.weight, weight))
 
     def include(self, mean: Array, weight: Array) -> "WeightedMean":
-        """Return the mean with a batch more of which the mean is known.
+        """Return the mean updated with the known mean of a batch.
 
         Args:
-            mean: That of the batch, of the shape of the sums.
-            weight: The sum of its weights, (). A mean of weight 0 is not looked at.
+            mean: The batch's mean, of the shape of the sums.
+            weight: The sum of its weights, (). A mean of weight 0 is ignored.
         """
         dtype, shape = self.total[0].dtype, self.total[0].shape
         w = jnp.broadcast_to(jnp.asarray(weight).astype(dtype), shape)
@@ -87,42 +87,44 @@ class WeightedMean(NamedTuple):
         """Return the mean over the values of both."""
         if not isinstance(other, WeightedMean):
             raise TypeError(
-                f"a WeightedMean is merged with another one, got {checks.describe(other)}"
+                f"a WeightedMean can only be added to a WeightedMean, got {checks.describe(other)}"
             )
         return WeightedMean(
             _plus(self.total, *other.total), _plus(self.weight, *other.weight)
         )
 
     def result(self) -> Array:
-        """Return the mean, (); NaN while the weights sum to 0, as where all is masked."""
+        """Return the mean, (); NaN if the weights sum to 0, as when all is masked."""
         (total, total_error), (weight, weight_error) = self
         return (total + total_error) / (weight + weight_error)
 
 
 def nothing(shape: tuple[int, ...], dtype: Any) -> WeightedMean:
-    """Return the means of nothing, of a shape, for values of a dtype."""
+    """Return empty means of a shape, for values of a dtype."""
     dtype = mean_dtype(dtype)
-    zeros = [jnp.zeros(shape, dtype) for _ in range(4)]  # apart, as they may be donated
+    zeros = [
+        jnp.zeros(shape, dtype) for _ in range(4)
+    ]  # separate arrays, as they may be donated
     return WeightedMean((zeros[0], zeros[1]), (zeros[2], zeros[3]))
 
 
 def mean_dtype(dtype: Any) -> Any:
-    """Return the dtype of a mean of values: theirs if floating, in float32 at least."""
+    """Return the dtype of a mean: that of floating-point values, in float32 at least."""
     floating = jnp.issubdtype(dtype, jnp.floating)
     return wide(jax.dtypes.canonicalize_dtype(dtype if floating else float))
 
 
 def _plus(total: Sum, x: Array, rest: Array | float = 0.0) -> Sum:
-    """Return total + (x + rest) as a rounded sum, and what rounding took away.
+    """Return total + (x + rest) as a rounded sum and its rounding error.
 
-    XLA keeps the order of floating-point additions, so that none of this cancels.
+    XLA keeps the order of floating-point additions, so it does not simplify this to 0.
     """
     before, before_rest = total
     after = before + x
     taken = after - before
     error = (before - (after - taken)) + (x - taken)
     error = error + (before_rest + rest)
-    # The errors go into the sum as soon as it shows them: they would stand still as well.
+    # Move the errors into the sum as soon as it can hold them, or they would stop growing.
     rounded = after + error
     finite = jnp.isfinite(after)
     return (

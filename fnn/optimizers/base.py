@@ -382,7 +382,7 @@ def updated(
         grads: Gradients.
         state: The optimizer's state.
         params: Parameters.
-        extra: Of `value`, the objective, `grad`, its gradient, and `value_fn`, the
+        extra: Any of `value`, the objective, `grad`, its gradient, and `value_fn`, the
             objective as a function of the parameters, those that are known.
 
     Raises:

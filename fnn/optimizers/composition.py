@@ -141,7 +141,7 @@ class ByPath(Optimizer):
 
     Raises:
         TypeError: If a key is not a glob, or a value not an optimizer.
-        ValueError: If there are no rules; from `init` and `update`, if a leaf matches no
+        ValueError: If `rules` is empty; from `init` and `update`, if a leaf matches no
             glob, or a rule gets no leaf.
 
     Example:

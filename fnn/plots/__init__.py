@@ -1,8 +1,8 @@
 """Pictures of arrays, drawn by matplotlib (extra `plots`).
 
-Every function draws into the axes that it is given, or into the current ones, and returns
-them: titles, limits and files are the caller's. Colours stay apart for the colour-blind,
-and fit a light or a dark background, whichever the axes have. `theme` sets one.
+Every function draws into the given axes, or into the current ones, and returns them. The
+caller sets titles and limits and saves files. Colour-blind readers can tell the colours
+apart, and they suit the axes' background, light or dark. `theme` sets one.
 """
 
 from fnn.lazy import explain_missing as _explain_missing

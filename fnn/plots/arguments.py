@@ -1,4 +1,4 @@
-"""Checks of what is to be drawn, made before anything is."""
+"""Checks of arguments, made before anything is drawn."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from fnn.types import NDArray
 
 
 def numbers(name: str, values: ArrayLike, *axes: str | int) -> NDArray:
-    """Return real numbers as float64, or say that they do not have these axes.
+    """Return real numbers as float64, or raise if they do not have these axes.
 
     Args:
-        name: What the error calls the argument.
+        name: The argument's name in the error.
         values: Numbers, at least one.
-        axes: For each axis its length, or a word where any length will do.
+        axes: For each axis its length, or a word for any length.
 
     Example:
         >>> numbers("x", [[1, 2]], "examples", 2)
@@ -38,7 +38,7 @@ def numbers(name: str, values: ArrayLike, *axes: str | int) -> NDArray:
 
 
 def classes(name: str, values: ArrayLike) -> NDArray:
-    """Return integer classes, (examples,), or say what is not one."""
+    """Return integer classes, (examples,), or raise."""
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
         raise ValueError(
@@ -51,20 +51,20 @@ def classes(name: str, values: ArrayLike) -> NDArray:
 
 
 def named(name: str, values: Mapping[str, Any]) -> None:
-    """Raise unless there is at least one thing with a name."""
+    """Raise unless the mapping has at least one entry."""
     if not values or not hasattr(values, "items"):
-        raise ValueError(f"{name} must map names to what to draw, got {values!r}")
+        raise ValueError(f"{name} must map at least one name to values, got {values!r}")
 
 
 def names_of(names: Sequence[Any], count: int, what: str) -> list[str]:
-    """Return the names as a list, or say that there are not as many as things."""
+    """Return the names as a list, or raise unless their number is `count`."""
     if len(names) != count:
         raise ValueError(f"names must be one for each of {count} {what}, got {len(names)}")
     return [str(name) for name in names]
 
 
 def columns_of(table: Mapping[str, Sequence[Any]], *needed: str) -> dict[str, list[Any]]:
-    """Return the columns of a table as lists of one length."""
+    """Return the columns of a table as lists of equal length."""
     named("table", table)
     for name in needed:
         checks.one_of("a column of table", name, tuple(table))
@@ -74,5 +74,5 @@ def columns_of(table: Mapping[str, Sequence[Any]], *needed: str) -> dict[str, li
     }
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        raise ValueError(f"table must have columns of one length above 0, got {lengths}")
+        raise ValueError(f"table must have columns of equal length above 0, got {lengths}")
     return columns

@@ -1,4 +1,4 @@
-"""What a classifier gets right and wrong, and where."""
+"""The right and wrong predictions of a classifier, and its decision regions."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,19 +23,19 @@ def confusion_matrix(
     normalize: bool = False,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw how often each class was taken for each: right in blue, wrong in orange.
+    """Draw a confusion matrix: right predictions in blue, wrong ones in orange.
 
     The strength of a cell's colour is the cube root of its share of the row's examples,
-    so that one mistake in a hundred is still to be seen.
+    so one mistake in a hundred is still visible.
 
     Args:
-        matrix: Counts, rows are labels, columns predictions, (classes, classes).
-        names: Of the classes.
+        matrix: Counts; rows are labels and columns predictions, (classes, classes).
+        names: Names of the classes.
         normalize: Whether to write percentages of the row instead of counts.
-        axes: Where to draw.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If the matrix is not square, or has not as many classes as names.
+        ValueError: If the matrix is not square, or `names` has another length.
 
     Example:
         >>> axes = fnn.plots.confusion_matrix([[8, 2], [0, 5]], ["cat", "dog"])
@@ -76,19 +76,19 @@ def decision_regions(
     names: Sequence[str] | None = None,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw which class a classifier gives to each point of the plane, and the examples.
+    """Draw the class that a classifier predicts at each point of the plane, and examples.
 
     Args:
-        predict: From points, (points, 2), to their classes, (points,), or to probabilities,
-            (points, classes); the less sure it is, the paler the region.
+        predict: Maps points, (points, 2), to classes, (points,), or to probabilities,
+            (points, classes); less certain regions are paler.
         x: The examples, (examples, 2).
         labels: Their classes, (examples,).
-        resolution: Points along each axis.
-        names: Of the classes.
-        axes: Where to draw.
+        resolution: Number of points along each axis.
+        names: Names of the classes.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If a shape is another one.
+        ValueError: If a shape is wrong.
 
     Example:
         >>> x, labels = jax.numpy.array([[0.0, 0.0], [1.0, 1.0]]), jax.numpy.array([0, 1])
@@ -144,7 +144,7 @@ def _cells(axes: "Axes", shares: NDArray) -> NDArray:
 
 
 def _chances(output: ArrayLike, classes: int) -> NDArray:
-    """Return probabilities, (points, classes), also from classes, (points,)."""
+    """Return probabilities, (points, classes); classes, (points,), become one-hot."""
     values = np.asarray(output)
     if values.ndim == 1 and values.dtype.kind in "iu":
         return np.eye(max(classes, values.max() + 1))[values]
@@ -157,7 +157,7 @@ def _chances(output: ArrayLike, classes: int) -> NDArray:
 
 
 def _regions(axes: "Axes", chances: NDArray, sides: NDArray) -> None:
-    """Fill the regions, and draw their borders where two classes are as likely."""
+    """Fill the regions, and draw their borders, where two classes are equally likely."""
     from matplotlib.colors import to_rgb
 
     classes = chances.shape[-1]

@@ -1,4 +1,4 @@
-"""What goes on over epochs and over learning rates."""
+"""Curves over epochs and over learning rates."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,18 +13,18 @@ from fnn.types import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BROKEN = (0, (2, 1.5))  # two widths of the line drawn, one and a half left out
+BROKEN = (0, (2, 1.5))  # dashes of two line widths, gaps of one and a half
 
 
 def learning_curve(
     history: Mapping[str, ArrayLike], name: str = "loss", *, axes: "Axes | None" = None
 ) -> "Axes":
-    """Draw a metric over the epochs: for training, and for validation if there is any.
+    """Draw a metric over the epochs: for training, and for validation if measured.
 
     Args:
-        history: As `fnn.fit` returns it.
-        name: Which metric.
-        axes: Where to draw.
+        history: The history that `fnn.fit` returns.
+        name: The metric's name.
+        axes: The axes to draw into.
 
     Raises:
         ValueError: If the history does not have the metric.
@@ -51,13 +51,13 @@ def learning_curves(
     log: bool = False,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a metric of several trainings over the epochs, validation as broken lines.
+    """Draw a metric of several trainings over the epochs, with validation dashed.
 
     Args:
-        histories: By name, what `fnn.fit` returned.
-        name: Which metric.
-        log: Whether its axis is logarithmic.
-        axes: Where to draw.
+        histories: Histories that `fnn.fit` returned, by name.
+        name: The metric's name.
+        log: Whether the metric's axis is logarithmic.
+        axes: The axes to draw into.
 
     Raises:
         ValueError: If a history does not have the metric.
@@ -95,15 +95,15 @@ def learning_rate_range(
     suggested: float | None = None,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the loss over a learning rate that grows, to choose one before it diverges.
+    """Draw the loss over a growing learning rate, to choose one before divergence.
 
     Source: Smith 2017, "Cyclical learning rates for training neural networks".
 
     Args:
         rates: Above 0, (steps,).
-        losses: At each rate, (steps,).
+        losses: The loss at each rate, (steps,).
         suggested: A rate to mark.
-        axes: Where to draw.
+        axes: The axes to draw into.
 
     Raises:
         ValueError: If the lengths differ, or a rate is not above 0.
@@ -134,7 +134,7 @@ def learning_rate_range(
 
 
 def _before_divergence(losses: NDArray) -> tuple[float, float]:
-    """Return limits that show the descent, and of a divergence the beginning."""
+    """Return limits that show the descent, and the beginning of a divergence."""
     finite = losses[np.isfinite(losses)]
     low, high = finite.min(), finite.max()
     descent = (finite[0] - low) or (high - low) or 1.0
@@ -158,7 +158,7 @@ def _epochs(values: NDArray) -> NDArray:
 
 
 def _dots(values: NDArray) -> dict[str, Any]:
-    """Return the marker of a line: one epoch alone is a point, or it would not be seen."""
+    """Return the marker of a line: a single epoch is a point, or it would be invisible."""
     return {"marker": "o" if len(values) == 1 else ""}
 
 

@@ -1,4 +1,4 @@
-"""What becomes of signals from layer to layer."""
+"""Signals from layer to layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -22,19 +22,19 @@ def signals(
     log: bool = True,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a measure of the signal in each layer, one line a network.
+    """Draw a measure of the signal in each layer, one line per network.
 
     Args:
-        values: By name of the network, the measure in each layer, (layers,): the deviation
-            of activations, or the norm of gradients.
-        names: Of the layers.
-        label: What is measured.
-        log: Whether its axis is logarithmic.
-        axes: Where to draw.
+        values: For each network's name, the measure in each layer, (layers,): the
+            deviation of activations, or the norm of gradients.
+        names: Names of the layers.
+        label: The name of the measure.
+        log: Whether the measure's axis is logarithmic.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If a network has another number of layers than there are names, or a
-            value is below 0 on a logarithmic axis.
+        ValueError: If a network's number of layers is not that of `names`, or a value is
+            below 0 on a logarithmic axis.
 
     Example:
         >>> values = {"sigmoid": [0.2, 0.01, 0.0005], "ReLU": [1.0, 0.9, 1.1]}
@@ -70,18 +70,18 @@ def signals_over_training(
     log: bool = True,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a measure of the signal in each layer over the epochs, as a map of colours.
+    """Draw a measure of the signal in each layer over the epochs, as a colour map.
 
     Args:
         values: (epochs, layers).
-        names: Of the layers.
-        label: What is measured.
-        log: Whether its scale is logarithmic.
-        axes: Where to draw.
+        names: Names of the layers.
+        label: The name of the measure.
+        log: Whether the measure's scale is logarithmic.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If there are not as many layers as names, or a value is below 0 on a
-            logarithmic scale.
+        ValueError: If the number of layers is not that of `names`, or a value is below 0
+            on a logarithmic scale.
 
     Example:
         >>> axes = fnn.plots.signals_over_training([[1.0, 0.5], [1.2, 0.7]])
@@ -114,17 +114,17 @@ def signals_over_training(
 
 
 def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -> "Axes":
-    """Draw how values are distributed in each layer, one ridge below the other.
+    """Draw the distribution of values in each layer, one ridge below the other.
 
-    Each ridge has its own height. Values that are exactly 0, such as those of units that a
-    ReLU has switched off, are written as a share instead.
+    Each ridge has its own height. Values that are exactly 0, such as those of units
+    switched off by a ReLU, are written as a share instead.
 
     Args:
-        values: By name of the layer, for example its activations, any shape.
-        axes: Where to draw.
+        values: For each layer's name, its values, such as activations, of any shape.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If there is no layer, or one without values.
+        ValueError: If `values` is empty, or a layer has no values.
 
     Example:
         >>> values = {"dense_0": [0.1, 0.2, 0.2], "dense_1": [-0.3, 0.0, 0.4]}
@@ -166,7 +166,7 @@ def histograms(values: Mapping[str, ArrayLike], *, axes: "Axes | None" = None) -
 
 
 def _visible(values: NDArray, log: bool) -> NDArray:
-    """Return the finite values that the scale can show, or say that there are none."""
+    """Return the finite values that the scale can show, or raise without any."""
     if log and values.min() < 0:
         raise ValueError(
             f"values must be at least 0 where log=True, got {checks.span(values)}"

@@ -1,4 +1,4 @@
-"""What activations and schedules look like, as functions."""
+"""Activations and schedules, drawn as functions."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -26,14 +26,14 @@ def activation(
     """Draw a function of one number and its derivative.
 
     Args:
-        function: From a number, (), to a number, by JAX.
-        low: Where to begin.
-        high: Where to end, above `low`.
-        derivative: Whether to draw it too.
-        axes: Where to draw.
+        function: A JAX function from a number, (), to a number.
+        low: The lower end of the axis.
+        high: The upper end of the axis, above `low`.
+        derivative: Whether to draw the derivative too.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If the function returns something else than a number, or if `high` is
+        ValueError: If the function does not return a number, or if `high` is
             not above `low`.
 
     Example:
@@ -62,7 +62,7 @@ def activation(
         line(0, **palette.pencil(), zorder=0)
     style.open_frame(axes)
     name = getattr(function, "__name__", "")
-    if name.isidentifier():  # a lambda and a partial have none to show
+    if name.isidentifier():  # a lambda and a partial have no name to show
         axes.set_title(name)
     axes.set_xlabel("x")
     axes.set_xlim(low, high)
@@ -76,12 +76,12 @@ def schedules(
     """Draw learning-rate schedules over the steps of a training.
 
     Args:
-        schedules: By name.
-        steps: How many.
-        axes: Where to draw.
+        schedules: Schedules by name.
+        steps: Number of steps.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If there is no schedule, or no step.
+        ValueError: If `schedules` is empty, or `steps` is not positive.
 
     Example:
         >>> cosine = fnn.schedules.CosineDecay(0.1, 100)

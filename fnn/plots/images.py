@@ -21,11 +21,11 @@ def filters(
     """Draw kernels side by side: weights below 0 in blue, above 0 in orange.
 
     Args:
-        kernels: Of a convolution, (height, width, in, out), by default one feature a column
-            and one channel a row if there are several channels; or of units, (units,
-            height, width).
-        columns: How many side by side.
-        axes: Where to draw.
+        kernels: Kernels of a convolution, (height, width, in, out), by default with one
+            feature per column and, if there are several channels, one channel per row; or
+            of units, (units, height, width).
+        columns: Number of pictures side by side.
+        axes: The axes to draw into.
 
     Raises:
         ValueError: If the kernels have another rank.
@@ -56,9 +56,9 @@ def feature_maps(
     """Draw the channels of an image side by side, on one scale.
 
     Args:
-        maps: (height, width, channels), for example what a convolution makes of an image.
-        columns: How many side by side.
-        axes: Where to draw.
+        maps: (height, width, channels), for example the output of a convolution.
+        columns: Number of pictures side by side.
+        axes: The axes to draw into.
 
     Raises:
         ValueError: If the maps have another rank.
@@ -90,11 +90,12 @@ def misclassified(
             one channel is drawn in grey.
         labels: The true classes, (examples,).
         predictions: The predicted classes, (examples,).
-        limit: How many to draw at most.
-        axes: Where to draw.
+        limit: Largest number of images to draw.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If the lengths differ, or the images have another shape or other values.
+        ValueError: If the lengths differ, or the images have a wrong shape or values out of
+            range.
 
     Example:
         >>> images, labels = jax.numpy.zeros((3, 8, 8, 1)), jax.numpy.array([1, 2, 3])
@@ -130,21 +131,22 @@ def influence(
     limit: int = 8,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the training examples that helped a prediction most, and those that harmed it.
+    """Draw the training examples that helped a prediction most, and harmed it most.
 
     Source: Pruthi et al. 2020, "Estimating training data influence by tracing gradient
     descent".
 
     Args:
         images: (examples, height, width, channels) or (examples, height, width), 0 to 1.
-        scores: Influence of each upon the prediction, (examples,): above 0 where training
-            on the example lowered its loss.
-        labels: Of each, written below it, (examples,).
-        limit: How many in each of the two rows at most.
-        axes: Where to draw.
+        scores: Influence of each image on the prediction, (examples,): above 0 if training
+            on the image lowered the prediction's loss.
+        labels: The images' labels, written below them, (examples,).
+        limit: Largest number of images in each of the two rows.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If the lengths differ, or the images have another shape or other values.
+        ValueError: If the lengths differ, or the images have a wrong shape or values out of
+            range.
 
     Example:
         >>> images, labels = jax.numpy.zeros((4, 8, 8)), jax.numpy.array([1, 7, 1, 3])
@@ -188,7 +190,7 @@ def _pictures(images: ArrayLike) -> NDArray:
 
 
 def _mosaic(tiles: NDArray, columns: int | None) -> NDArray:
-    """Return the tiles in rows, with gaps that are not a number between them."""
+    """Return the tiles in rows, with gaps of NaN between them."""
     columns = columns or _columns(len(tiles))
     checks.positive_integer("columns", columns)
     rows = math.ceil(len(tiles) / columns)
@@ -200,13 +202,13 @@ def _mosaic(tiles: NDArray, columns: int | None) -> NDArray:
 
 
 def _columns(count: int, aspect: float = 1) -> int:
-    """Return how many columns make full rows, or else what fits the aspect."""
+    """Return a number of columns that fills the rows, or else fits the aspect."""
     least = max(1, math.ceil(math.sqrt(aspect * count)))
     return next((n for n in range(least, 2 * least) if count % n == 0), least)
 
 
 def _label_mosaic(axes: "Axes", image: Any, label: str) -> None:
-    """Take frame and ticks away; draw what the colours stand for along the longer side."""
+    """Remove frame and ticks; draw the scale of the colours along the longer side."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

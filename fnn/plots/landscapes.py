@@ -1,4 +1,4 @@
-"""Surfaces of two variables, and the ways that optimizers take over them."""
+"""Surfaces of two variables, and the paths of optimizers on them."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -25,18 +25,18 @@ def paths(
     log: bool = True,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the ways of optimizers over the contours of a function of two variables.
+    """Draw paths of optimizers over the contours of a function of two variables.
 
-    Hills are grey. The points where ways begin and end are marked, the minimum by a star.
+    Hills are grey. The ends of the paths are marked, and the minimum by a star.
 
     Args:
-        function: From a point, (2,), to a number, (), by JAX.
-        paths: By name, the points in turn, (steps, 2).
+        function: A JAX function from a point, (2,), to a number, ().
+        paths: For each name, the points in order, (steps, 2).
         low: The lower left corner, (2,), or one number for both axes.
         high: The upper right corner, likewise.
         minimum: A point to mark, (2,).
-        log: Whether contours are closer near the least value, as the logarithm is.
-        axes: Where to draw.
+        log: Whether contours have logarithmic distances from the least value.
+        axes: The axes to draw into.
 
     Raises:
         ValueError: If a path is not a sequence of points, or if `high` is not above `low`.
@@ -84,19 +84,19 @@ def surface(
     log: bool = False,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a slice of a loss surface; a cross marks (0, 0), the point that training found.
+    """Draw a slice of a loss surface; a cross marks (0, 0), the trained parameters.
 
     Source: Li et al. 2018, "Visualizing the loss landscape of neural nets".
 
     Args:
         alphas: Steps along the first direction, (n,).
         betas: Steps along the second one, (m,).
-        losses: At each pair of steps, (n, m).
+        losses: The loss at each pair of steps, (n, m).
         log: Whether the scale of the loss is logarithmic.
-        axes: Where to draw.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If the losses have another shape, or one is not above 0 on a logarithmic
+        ValueError: If the losses have a wrong shape, or one is not above 0 on a logarithmic
             scale.
 
     Example:
@@ -142,14 +142,14 @@ def _heights(function: Callable[[Array], Array], sides: NDArray) -> NDArray:
 
 
 def _from_minimum(heights: NDArray) -> NDArray:
-    """Return the logarithm of the height above the least one, cut off close to it."""
+    """Return the logarithm of the height above the least one, cut off near it."""
     depth = heights - heights.min()
     above = depth[depth > 0]
     return np.log(np.maximum(depth, np.percentile(above, 1) if above.size else 1.0))
 
 
 def _draw_hills(axes: "Axes", sides: NDArray, heights: NDArray) -> None:
-    """Draw contours, and shades from the background in the valleys to grey."""
+    """Draw contours, and shades from the background (valleys) to grey (hills)."""
     levels = np.linspace(*_limits(heights), 20)
     hill = "#585858" if palette.is_dark(axes) else "#CCCCCC"
     shades = palette.from_background(axes, hill)
@@ -159,12 +159,12 @@ def _draw_hills(axes: "Axes", sides: NDArray, heights: NDArray) -> None:
 
 
 def _limits(values: NDArray) -> tuple[float, float]:
-    """Return the least and the largest value, a little apart if they are the same."""
+    """Return the least and the largest value, moved apart if they are equal."""
     low, high = values.min(), values.max()
     return low, high if high > low else low + 1e-3 * (abs(low) or 1)
 
 
 def _corner(name: str, values: ArrayLike) -> NDArray:
-    """Return a corner, (2,), that may be one number for both axes."""
+    """Return a corner, (2,), from a point or one number for both axes."""
     both = np.full(2, values) if np.ndim(values) == 0 else values
     return arguments.numbers(name, both, 2)

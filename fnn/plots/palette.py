@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-# Okabe and Ito 2008, "Color universal design": apart for the colour-blind too. First come
-# those with the most contrast to the background; hues keep their places in both orders.
+# Okabe and Ito 2008, "Color universal design": distinct for the colour-blind too. Colours
+# with the most contrast to the background come first; hues keep their places in both.
 COLORS = (
     "#0072B2",  # blue
     "#D55E00",  # vermilion
@@ -58,18 +58,18 @@ def is_dark(axes: "Axes") -> bool:
 
 
 def color(axes: "Axes", i: int) -> str:
-    """Return the i-th colour for these axes; after eight they begin anew."""
+    """Return the i-th colour for these axes; after eight they repeat."""
     return (DARK_COLORS if is_dark(axes) else COLORS)[i % len(COLORS)]
 
 
 def line_style(axes: "Axes", i: int) -> dict[str, Any]:
-    """Return colour and dashes of the i-th line: after eight colours come other dashes."""
+    """Return colour and dashes of the i-th line: after eight colours the dashes change."""
     dashes = ("-", "--", ":", "-.")[i // len(COLORS) % 4]
     return {"color": color(axes, i), "linestyle": dashes}
 
 
 def pencil() -> dict[str, Any]:
-    """Return the look of what only guides the eye."""
+    """Return the style of lines that only guide the eye."""
     from matplotlib import rcParams
 
     return {"color": rcParams["axes.edgecolor"], "linewidth": 1, "alpha": 0.6}
@@ -83,7 +83,7 @@ def text_color() -> str:
 
 
 def readable_on(color: Any) -> str:
-    """Return black or white, whichever can be read on the colour."""
+    """Return black or white, whichever is readable on the colour."""
     return "black" if luminance(color) > 0.5 else "white"
 
 
@@ -100,7 +100,7 @@ def grey(axes: "Axes") -> "Colormap":
 
 
 def sequential(axes: "Axes") -> "Colormap":
-    """Return the map for lines and points: viridis without what the background hides."""
+    """Return the map for lines and points: viridis without the part close to the background."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def gradient_norms(
     norms: ArrayLike, *, clip: float | None = None, axes: "Axes | None" = None
 ) -> "Axes":
-    """Draw how norms of per-example gradients are distributed, and how many are clipped.
+    """Draw the distribution of per-example gradient norms, and the clipped share.
 
     Args:
         norms: (examples,).
         clip: The norm to which gradients are clipped.
-        axes: Where to draw.
+        axes: The axes to draw into.
 
     Raises:
         ValueError: If a norm is below 0, or `clip` is not above it.
@@ -64,15 +64,15 @@ def bars(
 ) -> "Axes":
     """Draw a bar for each name, the first on top, with a point for each seed.
 
-    Beside it stands the mean, and the standard deviation over the seeds if there are some.
+    The mean stands beside it, with the standard deviation if there are several seeds.
 
     Args:
-        values: By name, one number or one for each seed, (seeds,); the bar is their mean.
-        label: What the numbers are, with their unit.
-        axes: Where to draw.
+        values: For each name, one number or one per seed, (seeds,); the bar is their mean.
+        label: The name of the quantity, with its unit.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If there is no name, or one without numbers.
+        ValueError: If `values` is empty, or a name has no numbers.
 
     Example:
         >>> axes = fnn.plots.bars({"SGD": 0.9, "Adam": [0.94, 0.96]}, label="accuracy")
@@ -116,7 +116,7 @@ def band(
         mean: (points,).
         deviation: At least 0, (points,).
         label: The name of the line.
-        axes: Where to draw; each call takes the next colour.
+        axes: The axes to draw into; each call takes the next colour.
 
     Raises:
         ValueError: If the lengths differ, or a deviation is below 0.
@@ -142,7 +142,7 @@ def band(
 
 
 def _mean(numbers: NDArray) -> str:
-    """Return the mean and the deviation, if there is one, to the first digit of it."""
+    """Return the mean, and the deviation if any, rounded to its first digit."""
     mean, deviation = numbers.mean(), numbers.std(ddof=1) if len(numbers) > 1 else 0.0
     if not deviation > 0:
         return f"{mean:.3g}"
@@ -151,7 +151,7 @@ def _mean(numbers: NDArray) -> str:
 
 
 def _edges(high: float, limit: float) -> NDArray:
-    """Return edges of 40 bins or some more, one being the limit if it is not too low."""
+    """Return the edges of 40 bins or a few more; the limit is one unless it is too low."""
     width = high / 40
     if width / 4 < limit < high:
         width = limit / math.ceil(limit / width)

@@ -1,4 +1,4 @@
-"""Frames, scales and names: what all pictures share."""
+"""Frames, scales and names of all pictures."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def pyplot() -> Any:
-    """Return matplotlib's pyplot, or say how to install it."""
+    """Return matplotlib's pyplot, or raise with the command that installs it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -19,7 +19,7 @@ def pyplot() -> Any:
 
 
 def current(axes: "Axes | None") -> "Axes":
-    """Return the axes, or else the current ones, in a layout with room for text."""
+    """Return the given or current axes, in a layout with room for text."""
     if axes is not None:
         return axes
     plt = pyplot()
@@ -29,14 +29,14 @@ def current(axes: "Axes | None") -> "Axes":
 
 
 def open_frame(axes: "Axes") -> None:
-    """Leave the axes two sides of their frame and a faint grid."""
+    """Reduce the axes' frame to two sides, and add a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
 
 
 def make_logarithmic(axes: "Axes") -> None:
-    """Make heights logarithmic, with plain numbers at the ticks over few decades."""
+    """Make the y axis logarithmic; over few decades, write plain numbers at its ticks."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_yscale("log")
@@ -54,14 +54,14 @@ def scale_bar(
     location: Literal["right", "bottom"] = "right",
     shrink: float = 1,
 ) -> None:
-    """Draw what the colours stand for beside the axes, as long as the picture is."""
+    """Draw the scale of the colours beside the axes, as long as the picture."""
     place: dict[str, Any] = {"location": location, "shrink": shrink, "aspect": 25 * shrink}
     bar = axes.figure.colorbar(image, ax=axes, label=label, **place)
     bar.outline.set_visible(False)
 
 
 def name_ticks(axis: Any, names: Sequence[str] | None, first: int = 0) -> None:
-    """Tick what stands at first, first + 1, ...: each by its name, else some by number."""
+    """Set ticks at first, first + 1, ...: all by name, or some by number."""
     from matplotlib.ticker import MaxNLocator
 
     if names is None:
@@ -74,7 +74,7 @@ def name_ticks(axis: Any, names: Sequence[str] | None, first: int = 0) -> None:
 
 
 def name_lines(axes: "Axes") -> None:
-    """Name the lines: if there are many, beside the axes and in the order of their ends."""
+    """Name the lines; if there are many, beside the axes in the order of their ends."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) <= 3:
         axes.legend(frameon=False)
@@ -85,12 +85,12 @@ def name_lines(axes: "Axes") -> None:
 
 
 def name_beside(axes: "Axes", handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Name what is drawn beside the axes, so that the names cover nothing."""
+    """Write the legend beside the axes, where it covers nothing."""
     axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _end(artist: Any) -> float:
-    """Return the last height of a line; what has none is named after the lines."""
+    """Return the last height of a line; others sort after all lines."""
     heights = artist.get_ydata() if hasattr(artist, "get_ydata") else []
     last = heights[-1] if len(heights) else -np.inf
     return np.inf if np.isnan(last) else float(last)

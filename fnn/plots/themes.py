@@ -41,8 +41,8 @@ DARK: dict[str, Any] = {
 def theme(name: Literal["light", "dark"]) -> AbstractContextManager[None]:
     """Return a context in which figures are made for a light or a dark background.
 
-    It holds matplotlib's defaults and what suits these pictures: Okabe and Ito's colours
-    for lines, a constrained layout, no box around legends. Nothing of it stays after it.
+    It sets matplotlib's defaults, Okabe and Ito's colours for lines, a constrained layout,
+    and legends without a box. The old settings return after it.
 
     Source: Okabe and Ito 2008, "Color universal design".
 
@@ -50,10 +50,10 @@ def theme(name: Literal["light", "dark"]) -> AbstractContextManager[None]:
         name: "light" or "dark".
 
     Returns:
-        A context manager; figures are to be made and drawn within.
+        A context manager; make and draw figures inside it.
 
     Raises:
-        ValueError: If the name is another one.
+        ValueError: If the name is unknown.
 
     Example:
         >>> import matplotlib.pyplot as plt

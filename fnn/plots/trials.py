@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Scale(NamedTuple):
-    """Where the values of a column lie on an axis, from 0 to 1, and its ticks."""
+    """The positions of a column's values on an axis, from 0 to 1, and its ticks."""
 
     places: NDArray
     ticks: list[float]
@@ -30,20 +30,20 @@ def parallel_coordinates(
     best: Literal["highest", "lowest"] = "highest",
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw each trial as a line through its values, one axis a column, the score last.
+    """Draw each trial as a line through its values; one axis per column, the score last.
 
-    Choices, and numbers of which few occur, stand at equal distances; other numbers on a
-    logarithmic axis if they differ twentyfold. The best trial is drawn thick. Lines without
-    a finite score are grey.
+    Choices, and numbers with few distinct values, are equally spaced. Other numbers are on
+    a logarithmic axis if they differ twentyfold. The best trial is drawn thick. Trials
+    without a finite score are grey.
 
     Args:
-        table: By name, a column of numbers or of choices, one for each trial.
-        score: The column that gives the lines their colours.
+        table: For each name, a column of numbers or choices, one per trial.
+        score: The column that colours the lines.
         best: Whether the best trial has the highest or the lowest score.
-        axes: Where to draw.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If there is no such column, if their lengths differ, or if no score is
+        ValueError: If a column is missing, if their lengths differ, or if no score is
             finite.
 
     Example:
@@ -87,20 +87,20 @@ def heat_map(
     *,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the score of trials over two columns: the cells of a grid, or else points.
+    """Draw the score of trials over two columns: as the cells of a grid or as points.
 
     Trials that share both values, such as those of several seeds, are averaged. Points are
-    drawn if trials fill less than half of the grid, as those of a random search do.
+    drawn if trials fill less than half of the grid, as in a random search.
 
     Args:
-        table: By name, a column of numbers or of choices, one for each trial.
+        table: For each name, a column of numbers or choices, one per trial.
         x: The column along the horizontal axis.
         y: The column along the vertical axis.
         score: The column that gives the colours.
-        axes: Where to draw.
+        axes: The axes to draw into.
 
     Raises:
-        ValueError: If there is no such column, if their lengths differ, or if no score is
+        ValueError: If a column is missing, if their lengths differ, or if no score is
             finite.
 
     Example:
@@ -154,7 +154,7 @@ def _cells(across: list[Any], along: list[Any], scores: NDArray) -> NDArray:
 
 
 def _draw_cells(axes: "Axes", cells: NDArray, across: list[Any], along: list[Any]) -> Any:
-    """Draw a grid, with numbers in its cells if there are not too many."""
+    """Draw a grid, with numbers in its cells unless there are too many."""
     image = axes.imshow(cells, cmap="viridis", aspect="auto", origin="lower")
     axes.set_xticks(range(len(across)), [_text(value) for value in across])
     axes.set_yticks(range(len(along)), [_text(value) for value in along])
@@ -182,7 +182,7 @@ def _numeric(column: Sequence[Any]) -> bool:
 
 
 def _kinds(column: Sequence[Any]) -> list[Any]:
-    """Return the values that occur: numbers in order, choices as they come."""
+    """Return the distinct values: numbers sorted, choices in order of appearance."""
     found = list(dict.fromkeys(column))
     return sorted(found) if _numeric(found) else found
 

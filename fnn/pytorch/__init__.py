@@ -1,19 +1,19 @@
-"""Weights from and to PyTorch: names mapped, kernels transposed, both directions.
+"""Convert weights from and to PyTorch: names are mapped, kernels transposed.
 
-In PyTorch an array bears the name of its module, a dot, and `weight` or `bias`. Modules
-are named like this, unless a table says otherwise: a layer of a `Sequential` or a
-`Parallel` by its position, as in `torch.nn.Sequential`, or by the name that it was given;
-those of a `Residual` are `branch` and `shortcut`, those of a `Composite` the fields, with
-`blocks.0` for layer 0 of the field `blocks`. The table, `names`, has PyTorch's name
-by fnn's path; what is inside is named below it, unless it is in the table too:
+An array's name in PyTorch is the name of its module, a dot, and `weight` or `bias`. By
+default, a layer of a `Sequential` or a `Parallel` is named by its position, as in
+`torch.nn.Sequential`, or by its given name. Those of a `Residual` are `branch` and
+`shortcut`; those of a `Composite` have the fields' names, with `blocks.0` for layer 0 of
+the field `blocks`. The table `names` maps fnn's paths to PyTorch's names. Layers inside are
+named below their parent, unless they are in the table too:
 
     {"residual_0": "layer1.0", "residual_0/branch/conv_0": "layer1.0.conv1"}
 
-Images are (channels, height, width) in PyTorch, and flattened in that order. What follows
-a `Flatten` is therefore reordered, up to the next `Dense`.
+Images are (channels, height, width) in PyTorch, and are flattened in that order. So the
+arrays after a `Flatten` are reordered, up to the next `Dense`.
 
-What is not in the weights must be the same on both sides. PyTorch's default `eps` of
-`RMSNorm` is another one, and its `momentum` of `BatchNorm2d` is 1 less fnn's.
+Settings that are not in the weights must agree on both sides. PyTorch's default `eps` of
+`RMSNorm` differs, and its `momentum` of `BatchNorm2d` is 1 minus fnn's.
 """
 
 from fnn.lazy import explain_missing as _explain_missing

@@ -1,4 +1,4 @@
-"""A walk through a model: which array is called what in PyTorch."""
+"""A walk through a model that finds each array's name in PyTorch."""
 
 import dataclasses
 from collections import Counter
@@ -27,7 +27,7 @@ class Link(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """What a layer holds and was given; the arrays are specs."""
+    """A layer's parameters, state and input; the arrays are specs."""
 
     held: dict[str, Any]
     x: Any
@@ -62,7 +62,7 @@ def _calls(model: Layer, x: PyTree) -> dict[tuple[str, ...], _Call]:
 
 
 class _Walk:
-    """Gathers links; `order` says how PyTorch orders the features that come in."""
+    """Collect links; `order` is PyTorch's order of the input features."""
 
     def __init__(
         self, calls: Mapping[tuple[str, ...], _Call], names: Mapping[str, str]
@@ -74,7 +74,7 @@ class _Walk:
     def layer(
         self, layer: Layer, path: tuple[str, ...], module: str, order: NDArray | None
     ) -> NDArray | None:
-        """Link what a layer holds; return how PyTorch orders its output."""
+        """Link a layer's arrays; return PyTorch's order of its output."""
         match layer:
             case Batched():
                 return self.layer(as_layer(layer.layer, "layer"), path, module, order)
@@ -86,18 +86,18 @@ class _Walk:
     def _children(
         self, layer: Composite, path: tuple[str, ...], module: str, order: NDArray | None
     ) -> NDArray | None:
-        """Link what the layers of a composite hold, as `layer` does."""
+        """Link the arrays of a composite's layers, as `layer` does."""
         after = order
         for name, child in layer.children.items():
             inside = *path, name
-            if inside not in self._calls:  # `compute` never runs it
+            if inside not in self._calls:  # `compute` does not run it
                 continue
             before = after if isinstance(layer, Sequential) else order
             default = _attribute(layer, name)
             after = self._child(child, inside, module, default, before)
             if isinstance(layer, Residual):
                 _check_order(after is order, path, layer)
-            elif not isinstance(layer, Sequential):  # how it is wired is not known
+            elif not isinstance(layer, Sequential):  # its wiring is not known
                 _check_order(after is None, path, layer)
         return after
 
@@ -165,6 +165,6 @@ def _channels_first(shape: Shape) -> NDArray | None:
 def _check_order(known: bool, path: tuple[str, ...], layer: Layer) -> None:
     if not known:
         raise ValueError(
-            f"PyTorch orders the elements of an image otherwise, which reaches "
+            f"PyTorch orders the elements of an image differently, which affects "
             f"{'/'.join(path)!r}, {show_layer(layer)}; put a Dense before it"
         )

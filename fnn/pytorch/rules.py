@@ -1,4 +1,4 @@
-"""Which arrays a layer has in PyTorch, and how they lie in memory there."""
+"""The arrays of each layer in PyTorch, and their layout there."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -47,9 +47,9 @@ def rule_of(layer: Layer, name: str, shape: Shape, order: NDArray | None) -> Rul
 
     Args:
         layer: The layer.
-        name: Of the array.
-        shape: Of the array.
-        order: Where the features of the input, in PyTorch's order, are in fnn's.
+        name: The array's name.
+        shape: The array's shape.
+        order: For each input feature in PyTorch's order, its index in fnn's.
     """
     theirs = NAMES.get(name)
     if theirs is None:
@@ -96,8 +96,7 @@ def _features_last(a: NDArray) -> NDArray:
 def _stamps(groups: int) -> tuple[Map, Map]:
     """Return the maps between (window..., in / groups, features) and PyTorch's shape.
 
-    That is (in, features / groups, window...), in which the groups lie along the other
-    axis.
+    PyTorch's is (in, features / groups, window...), with the groups along the input axis.
     """
 
     def to(a: NDArray) -> NDArray:

@@ -14,7 +14,7 @@ from fnn.pytorch.links import find_links
 from fnn.types import NDArray, Params, PyTree, State
 
 COUNTER = "num_batches_tracked"
-"""What batch normalization has in PyTorch alone."""
+"""The buffer of batch normalization that only PyTorch has."""
 
 
 def to_state_dict(
@@ -28,16 +28,16 @@ def to_state_dict(
     """Return parameters and state as the `state_dict` of the same model in PyTorch.
 
     Args:
-        model: Made of layers that PyTorch has.
+        model: A model of layers that PyTorch has.
         params: Its parameters.
-        state: Its state; `{}` or `None` for one that holds none.
+        state: Its state; `{}` or `None` if it has none.
         x: One example, or its `jax.ShapeDtypeStruct`.
-        names: PyTorch's names of modules, by fnn's paths of layers, as the module says.
+        names: PyTorch's names of modules, by fnn's paths of layers; see the package's docs.
 
     Raises:
         ValueError: If parameters or state are not those of the model, if a layer has no
-            counterpart, a path in `names` is that of no layer, or
-            two arrays would have one name.
+            counterpart, a path in `names` is not that of a layer, or two arrays would have
+            the same name.
 
     Example:
         >>> from fnn import pytorch
@@ -65,15 +65,15 @@ def from_state_dict(
 
     Args:
         state_dict: Arrays by name: tensors on the CPU, or NumPy's.
-        model: As of `to_state_dict`, like what follows.
+        model: As in `to_state_dict`, like the other arguments.
         x: One example, or its `jax.ShapeDtypeStruct`.
         names: PyTorch's names of modules, by fnn's paths of layers.
 
     Raises:
-        TypeError: If `state_dict` is not a mapping, or something in it is not an array that
-            NumPy can read; the error says what makes it one.
-        ValueError: As of `to_state_dict`, or if arrays are missing, are too many, or have
-            other shapes or dtypes than the model; all are listed.
+        TypeError: If `state_dict` is not a mapping, or a value is not an array that NumPy
+            can read; the error says how to convert it.
+        ValueError: As in `to_state_dict`, or if arrays are missing, superfluous, or of
+            other shapes or dtypes than the model's; all are listed.
 
     Example:
         >>> from fnn import pytorch
@@ -98,7 +98,7 @@ def from_state_dict(
         if not name.endswith(COUNTER)
     }
     known = {rule.name for _, rule in links}
-    problems = [f"{name!r} has no place" for name in given if name not in known]
+    problems = [f"{name!r} is not in the model" for name in given if name not in known]
     leaves = {}
     for path, rule in links:
         wanted = checks.describe(rule.to(np.zeros(specs[path].shape, specs[path].dtype)))
@@ -129,15 +129,15 @@ def save(
     There, `model.load_state_dict(safetensors.torch.load_file(path))` reads it.
 
     Args:
-        path: Of the file; other arguments are as of `to_state_dict`.
-        model: Made of layers that PyTorch has.
+        path: The file's path; other arguments are those of `to_state_dict`.
+        model: A model of layers that PyTorch has.
         params: Its parameters.
         state: Its state.
         x: One example, or its `jax.ShapeDtypeStruct`.
         names: PyTorch's names of modules, by fnn's paths of layers.
 
     Raises:
-        ValueError: As of `to_state_dict`.
+        ValueError: As in `to_state_dict`.
 
     Example:
         >>> import pathlib, tempfile
@@ -164,16 +164,17 @@ def load(
     """Read parameters and state from a file of PyTorch.
 
     Args:
-        path: Of a file that ends in `.safetensors`, or that `torch.save(state_dict, path)`
-            wrote; the latter needs torch, which then reads arrays only, no code.
-        model: Made of layers that PyTorch has.
+        path: A file that ends in `.safetensors`, or one written by
+            `torch.save(state_dict, path)`. The latter needs torch, which then reads only
+            arrays, no code.
+        model: A model of layers that PyTorch has.
         x: One example, or its `jax.ShapeDtypeStruct`.
         names: PyTorch's names of modules, by fnn's paths of layers.
 
     Raises:
-        ValueError: As of `from_state_dict`; `fnn.checkpoint.CorruptedError`, which is one,
+        ValueError: As in `from_state_dict`; `fnn.checkpoint.CorruptedError`, which is one,
             if the file is damaged.
-        ImportError: If it is no safetensors file, and torch is not installed.
+        ImportError: If it is not a safetensors file and torch is not installed.
 
     Example:
         >>> import pathlib, tempfile

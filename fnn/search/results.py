@@ -68,7 +68,7 @@ class Results:
                 that grows, and for no other column.
 
         Raises:
-            ValueError: If there is no such column.
+            ValueError: If the column does not exist.
 
         Example:
             >>> rows = [{"loss": 2.0, "accuracy": 0.7}, {"loss": 3.0, "accuracy": 0.9}]

@@ -25,7 +25,7 @@ class Distribution(Value):
     """
 
     def quantile(self, u: float) -> Any:
-        """Return the value below which a share u of the distribution lies, 0 <= u <= 1."""
+        """Return the value with a share u of the distribution below it, 0 <= u <= 1."""
         raise TypeError(f"{type(self).__name__} does not define quantile")
 
     def values(self, points: int) -> tuple[Any, ...]:

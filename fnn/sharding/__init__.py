@@ -1,7 +1,7 @@
-"""Sharding: meshes of devices, and where parameters and batches lie on them.
+"""Sharding: meshes of devices, and the placement of parameters and batches on them.
 
-The engine is JAX's own: arrays that carry a `jax.NamedSharding`, and a compiler that
-inserts the communication. A step that is right on one device is right on many.
+The engine is JAX's own: arrays have a `jax.NamedSharding`, and the compiler inserts the
+communication. A step that is right on one device is right on many.
 """
 
 from fnn.lazy import explain_missing as _explain_missing

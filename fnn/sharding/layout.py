@@ -1,4 +1,4 @@
-"""Where everything that training holds lies on a mesh."""
+"""The placement of all training arrays on a mesh."""
 
 import contextlib
 from typing import Any
@@ -15,14 +15,14 @@ from fnn.values import Value
 
 
 class Layout(Value):
-    """Place batches, parameters and what goes with them on a mesh.
+    """Place batches, parameters and training state on a mesh.
 
     `fnn.fit(..., mesh=mesh, sharding=strategy)` uses one. In a loop of your own, place the
     state and the batches, and give the layout to `fnn.make_step`, which pins the new state.
 
     Args:
-        mesh: With an axis `data`, along which batches are split.
-        strategy: How the parameters lie.
+        mesh: A mesh with an axis `data`, along which batches are split.
+        strategy: The placement of the parameters.
 
     Raises:
         TypeError: If the arguments are of the wrong kind.
@@ -55,25 +55,25 @@ class Layout(Value):
 
     @property
     def parts(self) -> int:
-        """Into how many parts a batch is split."""
+        """The number of parts of a batch."""
         return size_of(self.mesh, DATA)
 
     @property
     def batch(self) -> jax.NamedSharding:
-        """How a batch lies: its examples, the leading axis, split along `data`."""
+        """The sharding of a batch: its leading axis, the examples, split along `data`."""
         return jax.NamedSharding(self.mesh, jax.P(DATA))
 
     @property
     def everywhere(self) -> jax.NamedSharding:
-        """How lies what every device has a copy of."""
+        """The sharding of arrays that are copied to every device."""
         return jax.NamedSharding(self.mesh, jax.P())
 
     def shardings(self, values: PyTree, params: PyTree) -> PyTree:
-        """Return where each leaf of `values` lies, a tree of `jax.NamedSharding`.
+        """Return the sharding of each leaf of `values`, a tree of `jax.NamedSharding`.
 
-        A leaf that belongs to a parameter, as the moments of Adam do, lies as the
-        parameter; it is known by its path, which ends in that of the parameter, and by its
-        shape. All others, such as keys and running statistics, are on every device.
+        A leaf that belongs to a parameter, such as a moment of Adam, has the parameter's
+        sharding. It is recognized by its path, which ends in the parameter's, and by its
+        shape. All other leaves, such as keys and running statistics, are on every device.
 
         Args:
             values: Arrays or their specs: the parameters, a `fnn.TrainState`, anything
@@ -81,7 +81,7 @@ class Layout(Value):
             params: The parameters, or their specs.
 
         Raises:
-            ValueError: If the parameters can't lie on the mesh as the strategy says.
+            ValueError: If the strategy can't place the parameters on the mesh.
         """
         specs = tree.flatten(self.strategy.specs(self.mesh, params))
         shapes = {path: leaf.shape for path, leaf in tree.flatten(params).items()}
@@ -96,33 +96,33 @@ class Layout(Value):
         return tree.map_with_path(sharding, values)
 
     def constrain(self, values: PyTree, params: PyTree) -> PyTree:
-        """Pin, inside `jax.jit`, where each leaf of `values` lies."""
+        """Constrain, inside `jax.jit`, the sharding of each leaf of `values`."""
         shardings = self.shardings(values, params)
         return jax.lax.with_sharding_constraint(values, shardings)
 
     def gather(self, params: PyTree) -> PyTree:
-        """Return parameters, inside `jax.jit`, as they lie while a step uses them."""
+        """Return parameters, inside `jax.jit`, in their sharding for use in a step."""
         specs = self.strategy.specs_in_use(self.mesh, params)
         shardings = jax.tree.map(lambda spec: jax.NamedSharding(self.mesh, spec), specs)
         return jax.lax.with_sharding_constraint(params, shardings)
 
     def scatter(self, grads: PyTree, params: PyTree) -> PyTree:
-        """Return the gradients to gathered parameters, inside `jax.jit`, as these lie.
+        """Return gathered parameters' gradients, inside `jax.jit`, in the stored sharding.
 
-        They are summed as they came, whole, so that where the parts of the parameters lie
-        has no say in how gradients are computed.
+        They are summed whole, as they were computed, so the parameters' sharding does not
+        change how gradients are computed.
         """
         return self.constrain(self.gather(grads), params)
 
     def place(self, values: PyTree, params: PyTree) -> PyTree:
-        """Return `values` with each leaf where `shardings` says."""
+        """Return `values` with each leaf placed by `shardings`."""
         return place(values, self.shardings(values, params))
 
     def place_batch(self, batch: PyTree) -> PyTree:
         """Return a batch, split along `data`.
 
-        Where there are several processes, each gives its own part of the batch, all of
-        the same size.
+        With several processes, each gives its own part of the batch; all parts have the
+        same size.
 
         Raises:
             ValueError: If the devices of this process do not divide its examples.
@@ -139,14 +139,14 @@ class Layout(Value):
     def place_batches(self, batches: PyTree) -> PyTree:
         """Return several batches, (batches, examples, ...), each split along `data`.
 
-        Where there are several processes, each gives its own part of every batch.
+        With several processes, each gives its own part of every batch.
         """
         return _from_own_parts(batches, jax.NamedSharding(self.mesh, jax.P(None, DATA)))
 
     def rows_of_process(self, examples: int) -> NDArray:
-        """Return which rows of a batch of so many examples lie on this process's devices.
+        """Return which rows of a batch of `examples` are on this process's devices.
 
-        Of a batch that a loader reads, a process needs these alone, in this order.
+        A process needs to load only these rows of a batch, in this order.
         """
         numbers = np.arange(examples)
         parts = self.batch.addressable_devices_indices_map((examples,)).values()
@@ -157,11 +157,11 @@ class Layout(Value):
         return place(values, jax.tree.map(lambda _: self.everywhere, values))
 
     def tracing(self) -> contextlib.AbstractContextManager[Any]:
-        """Let what is traced inside be made for the platform of the mesh."""
+        """Trace for the platform of the mesh inside this context."""
         return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
 
     def check_divides(self, examples: int, what: str) -> None:
-        """Raise unless every device gets as many of some examples as any other."""
+        """Raise unless every device gets the same number of examples."""
         if examples % self.parts:
             raise ValueError(
                 f"{what} must be a multiple of {self.parts}, the number of devices along "
@@ -170,7 +170,7 @@ class Layout(Value):
 
 
 def _from_own_parts(values: PyTree, sharding: jax.NamedSharding) -> PyTree:
-    """Return arrays of which each process gives the part that lies on its devices."""
+    """Return arrays; each process gives the part for its own devices."""
     if jax.process_count() == 1:
         return jax.device_put(values, sharding)
     return jax.tree.map(

@@ -11,9 +11,9 @@ DATA, MODEL = "data", "model"
 
 
 def spread(examples: int) -> int:
-    """Return among how many devices examples are split in the program being traced.
+    """Return the number of devices that share the examples in the program being traced.
 
-    It is 1 where no mesh is known that divides them, and inside of `jax.shard_map`.
+    It is 1 without a mesh, if the mesh does not divide them, and inside `jax.shard_map`.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if DATA not in mesh.axis_names:
@@ -28,13 +28,13 @@ def make_mesh(
 ) -> jax.sharding.Mesh:
     """Arrange devices as a mesh of shape (data, model).
 
-    The examples of a batch are split along `data`; along `model` go the parts of a
-    parameter that a rule of `ByPath` splits there. Both axes are automatic: the compiler
-    finds out how values in between are spread.
+    The examples of a batch are split along `data`; a rule of `ByPath` may split a parameter
+    along `model`. Both axes are automatic: the compiler chooses the sharding of
+    intermediate values.
 
     Args:
-        model: How many devices share one copy of the model.
-        devices: Which devices; by default all, those of other processes too.
+        model: Number of devices that share one copy of the model.
+        devices: The devices; by default all, including those of other processes.
 
     Raises:
         ValueError: If `model` is not a positive integer, or does not divide the number of
@@ -55,10 +55,10 @@ def make_mesh(
 
 
 def check_mesh(mesh: jax.sharding.Mesh) -> None:
-    """Raise unless a mesh has an axis `data`, and automatic axes alone."""
+    """Raise unless a mesh has an axis `data`, and only automatic axes."""
     if not isinstance(mesh, jax.sharding.Mesh):
         raise TypeError(
-            f"mesh must be a jax.sharding.Mesh, such as fnn.sharding.make_mesh() makes, "
+            f"mesh must be a jax.sharding.Mesh, such as fnn.sharding.make_mesh(), "
             f"got {mesh!r}"
         )
     if DATA not in mesh.axis_names:
@@ -71,6 +71,6 @@ def check_mesh(mesh: jax.sharding.Mesh) -> None:
 
 
 def size_of(mesh: jax.sharding.Mesh, axes: str | tuple[str, ...] | None) -> int:
-    """Return into how many parts what is split along some axes falls."""
+    """Return the number of parts of an array dimension split along some axes."""
     names = () if axes is None else (axes,) if isinstance(axes, str) else axes
     return int(np.prod([mesh.shape[name] for name in names], dtype=int))

@@ -1,9 +1,9 @@
 """Processes that tell each other how they end.
 
-JAX ends a process after another one has died, but its message depends on who notices
-first, and does not always name the dead one. So every process keeps a connection to
-process 0, on which it sends one line when it ends. The system closes the connection of a
-process that could not.
+JAX ends a process after another one has died, but its message depends on which notices
+first, and does not always name the dead process. So every process keeps a connection to
+process 0, and sends one line on it when it ends. If a process can't, the system closes its
+connection.
 
     process 2  -- how it ends, or nothing -->  process 0  -- the first cause -->  1, 3, ...
 """
@@ -18,11 +18,11 @@ from typing import TextIO
 
 WELCOME, DONE = "welcome", "done"
 LONGEST = 4096  # characters of a line
-KEEP_ALIVE = 30  # seconds, so that no router forgets a connection that is silent
+KEEP_ALIVE = 30  # seconds, so that routers do not drop a silent connection
 
 
 class Peers:
-    """This process and the others, as far as they tell each other how they end.
+    """This process and its peers, which tell each other how they end.
 
     Args:
         process: The number of this process.
@@ -69,7 +69,7 @@ class Peers:
         _in_thread(self._follow, connection, lines, 0)
 
     def close(self, how: str = DONE) -> None:
-        """Tell the others how this process ends, if none of them has failed before."""
+        """Tell the others how this process ends, unless one of them has failed before."""
         if self._over.acquire(blocking=False):
             self._tell(how if self.process or how == DONE else self._cause(0, how))
         for connection in self._connections:
@@ -100,7 +100,7 @@ class Peers:
         if how == DONE or not self._over.acquire(blocking=False):
             return
         if self.process and how:
-            cause = how  # which process 0 passes on
+            cause = how  # process 0 passes the cause on
         else:
             cause = self._cause(process, how)
             self._tell(cause)
@@ -120,7 +120,7 @@ def _in_thread(function: Callable[..., None], *arguments: object) -> None:
 
 
 def _lines_of(connection: socket.socket) -> TextIO:
-    """Return what reads a connection, which is kept alive while nobody speaks."""
+    """Return a reader of a connection, which is kept alive while it is silent."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE)

@@ -17,7 +17,7 @@ from fnn.sharding.peers import DONE, Peers
 from fnn.types import PyTree
 
 PAUSE = 0.5  # seconds between two attempts to reach the coordinator
-ADDRESS_BYTES = 512  # of which process 0 tells the others where it listens
+ADDRESS_BYTES = 512  # for the address at which process 0 listens
 
 
 def start_processes(
@@ -30,27 +30,28 @@ def start_processes(
 ) -> None:
     """Join this process with others, whose devices JAX then sees as its own.
 
-    Call it first of all, in every process, with the same program. On Slurm, on TPU
-    virtual machines and under Open MPI no arguments are needed; elsewhere, as under
-    Kubernetes, give the first three.
+    Call it before anything else, in every process, with the same program. Slurm, TPU
+    virtual machines and Open MPI need no arguments; elsewhere, as under Kubernetes, give
+    the first three.
 
-    When one process dies or ends with an exception, the others say which one it was, and
-    end within about `heartbeat` seconds. For that, process 0 listens on a second port,
-    which the system chooses; where the others can't reach it, they warn, and JAX alone
-    ends them, in words of its own.
+    When one process dies or ends with an exception, the others name it and end within
+    about `heartbeat` seconds. For that, process 0 listens on a second port, which the
+    system chooses. Processes that can't reach it warn; then only JAX ends them, with its
+    own message.
 
     Args:
         coordinator: `"host:port"` of process 0, with a port that is free there.
-        processes: How many there are.
-        process: Which one this is, from 0.
+        processes: The number of processes.
+        process: The number of this process, from 0.
         timeout: Seconds to wait for the others.
         heartbeat: Seconds without a sign of life after which a process counts as dead.
 
     Raises:
         ValueError: If only some of the first three are given, if one of them is not valid,
-            or if none is and the environment does not tell them.
+            or if none is given and the environment does not tell them.
         ConnectionError: If the coordinator can't be reached in time.
-        RuntimeError: If JAX has computed already, or the others do not come in time.
+        RuntimeError: If JAX has already computed something, or the others don't join in
+            time.
 
     Example:
         >>> fnn.sharding.start_processes("10.0.0.1:1234", processes=2)
@@ -90,14 +91,14 @@ def is_first() -> bool:
 
 
 def agreed(value: bool) -> bool:
-    """Return what process 0 says; every process must ask."""
+    """Return the value of process 0; every process must call this."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
 def gathered(values: PyTree) -> PyTree:
-    """Return values of which every process has the whole; every process must ask."""
+    """Return values that every process holds whole; every process must call this."""
 
     def whole(leaf: Any) -> Any:
         if (
@@ -118,11 +119,11 @@ def _watch(coordinator: str | None, heartbeat: int) -> None:
     def end(cause: str) -> None:
         sys.stderr.write(
             f"{cause}; process {process} ends too. Start all of them again with the same "
-            f"command: training goes on from the last checkpoint.\n"
+            f"command: training resumes from the last checkpoint.\n"
         )
         sys.stderr.flush()
-        # Time for what goes on to end by itself. It may wait for the dead in a call of
-        # JAX's, which no exception reaches.
+        # Give the main thread time to end by itself. It may be waiting for the dead process
+        # in a call of JAX, which an exception can't interrupt.
         time.sleep(heartbeat)
         os._exit(1)
 
@@ -147,7 +148,7 @@ def _watch(coordinator: str | None, heartbeat: int) -> None:
 
 
 def _how_this_process_ends() -> str:
-    """Return `DONE`, or the exception that nothing caught."""
+    """Return `DONE`, or the uncaught exception."""
     error = getattr(sys, "last_value", None)
     if error is None:
         return DONE
@@ -166,7 +167,7 @@ def _check(coordinator: str, processes: Any, process: Any) -> None:
 
 
 def _reach(coordinator: str, process: int, timeout: int) -> None:
-    """Wait until process 0 listens, as JAX would end this process without an exception."""
+    """Wait until process 0 listens; JAX would end this process without an exception."""
     host, _, port = coordinator.rpartition(":")
     end = time.monotonic() + timeout
     while True:
@@ -188,8 +189,8 @@ def _explanation(coordinator: str | None, processes: int | None) -> str:
     if coordinator is None:
         found = sorted(name for name in os.environ if name.startswith(("SLURM_", "OMPI_")))
         return (
-            f"start_processes() without arguments needs an environment that says who is "
-            f"there, such as Slurm's or Open MPI's, of which there is "
+            f"start_processes() without arguments needs an environment that names the "
+            f"processes, such as Slurm's or Open MPI's; found "
             f"{found or 'nothing'}; else give coordinator='host:port', processes and "
             f"process"
         )

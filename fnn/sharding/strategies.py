@@ -1,4 +1,4 @@
-"""How the parameters of a model lie on a mesh, as values."""
+"""The placement of a model's parameters on a mesh, as values."""
 
 import abc
 import fnmatch
@@ -13,14 +13,14 @@ from fnn.types import PyTree
 from fnn.values import Value
 
 Spec: TypeAlias = tuple[str | tuple[str, ...] | None, ...]
-"""Along which axis, or axes, of a mesh each dimension of an array is split, if at all."""
+"""For each dimension of an array, the mesh axis or axes that split it, or `None`."""
 
 MATRIX = 2
-"""How many dimensions the matrix of each layer of a stack has."""
+"""Number of dimensions of a matrix, in each layer of a stack."""
 
 
 class Strategy(Value, abc.ABC):
-    """Say how parameters lie on a mesh; `Replicated`, `FullySharded` and `ByPath` do.
+    """Place parameters on a mesh; base of `Replicated`, `FullySharded` and `ByPath`.
 
     Example:
         >>> isinstance(fnn.sharding.Replicated(), fnn.sharding.Strategy)
@@ -36,11 +36,11 @@ class Strategy(Value, abc.ABC):
             params: Arrays or their specs.
 
         Raises:
-            ValueError: If the parameters can't lie so on the mesh.
+            ValueError: If the mesh does not allow this placement.
         """
 
     def specs_in_use(self, mesh: jax.sharding.Mesh, params: PyTree) -> PyTree:
-        """Return how the parameters lie while a step computes with them: as ever.
+        """Return the parameters' specs while a step computes with them: unchanged here.
 
         Args:
             mesh: The mesh.
@@ -52,8 +52,8 @@ class Strategy(Value, abc.ABC):
 class Replicated(Strategy):
     """Keep all parameters on every device: data parallelism.
 
-    Every device computes the gradient of its part of the batch, and one sum over the
-    devices makes it that of the whole.
+    Every device computes the gradient of its part of the batch; one sum over the devices
+    gives the gradient of the whole batch.
 
     Example:
         >>> mesh = fnn.sharding.make_mesh()
@@ -69,9 +69,9 @@ class FullySharded(Strategy):
     """Split every parameter along its largest dimension that the mesh divides.
 
     Parameters and the optimizer's state take 1/n of the memory on each of n devices. A
-    step gathers the parameters that it computes with, and of the sum of the gradients each
-    device keeps its part: fully sharded data parallelism. A leaf of which n divides no
-    dimension is kept on every device.
+    step gathers the parameters that it computes with, and each device keeps its part of the
+    summed gradients: fully sharded data parallelism. A leaf is kept on every device if n
+    does not divide any of its dimensions.
 
     Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion
     parameter models".
@@ -99,12 +99,12 @@ class FullySharded(Strategy):
         return jax.tree.map(spec, params)
 
     def specs_in_use(self, mesh: jax.sharding.Mesh, params: PyTree) -> PyTree:
-        """Return how the parameters lie in use: whole, but for stacks of matrices.
+        """Return the parameters' specs in use: whole, except for stacks of matrices.
 
-        Left to itself, the compiler splits convolutions as their kernels are split, and
-        exchanges the borders of images, which takes more memory than it saves. Stacks of
-        matrices, as `fnn.Repeat` holds them, are left to it, as inside the loop it gathers
-        those of one layer at a time.
+        Without this, the compiler splits convolutions like their kernels and exchanges the
+        borders of images, which takes more memory than it saves. Stacks of matrices, as in
+        `fnn.Repeat`, are left to the compiler: inside the loop it gathers the matrices of
+        one layer at a time.
         """
 
         def spec(leaf: Any, stacked: int, kept: jax.P) -> jax.P:
@@ -115,19 +115,19 @@ class FullySharded(Strategy):
 
 
 class ByPath(Strategy):
-    """Split the parameters that rules name by path: tensor parallelism.
+    """Split parameters by rules on their paths: tensor parallelism.
 
     For an MLP whose hidden units are spread over the devices of the axis `model`, the
     first kernel is split by columns, the second by rows.
 
     Args:
-        rules: For a glob on the path of a parameter, as of `fnn.tree.match`, the axes of
-            the mesh along which its dimensions are split, or `None` for one that is not:
+        rules: For a glob on a parameter's path, as in `fnn.tree.match`, the mesh axes that
+            split its dimensions, or `None` for an unsplit one:
             `{"dense_0/kernel": (None, "model"), "dense_1/kernel": ("model", None)}`.
-        rest: The strategy of all that no rule matches.
+        rest: The strategy for all other parameters.
 
     Raises:
-        TypeError: If the rules are no mapping from globs to tuples.
+        TypeError: If the rules are not a mapping from globs to tuples.
         ValueError: From `specs`, if a rule matches nothing, if two match one leaf, if an
             array has fewer dimensions than its rule, or if the mesh lacks an axis or does
             not divide a dimension.
@@ -152,7 +152,7 @@ class ByPath(Strategy):
         return self._specs(mesh, params, self.rest.specs(mesh, params))
 
     def specs_in_use(self, mesh: jax.sharding.Mesh, params: PyTree) -> PyTree:
-        """Return the specs of the rules, and for the rest its strategy's own in use."""
+        """Return the specs of the rules, and those of `rest` in use for the others."""
         return self._specs(mesh, params, self.rest.specs_in_use(mesh, params))
 
     def _specs(self, mesh: jax.sharding.Mesh, params: PyTree, rest: PyTree) -> PyTree:
@@ -191,7 +191,7 @@ def _as_rules(rules: Any) -> dict[str, Spec]:
 
 
 def _check_spec(mesh: jax.sharding.Mesh, path: str, leaf: Any, spec: Spec) -> None:
-    """Raise unless an array can be split so."""
+    """Raise unless the mesh can split an array by `spec`."""
     what = f"the rule {spec} for {path!r}, {checks.describe(leaf)},"
     if len(spec) > len(leaf.shape):
         raise ValueError(f"{what} has more dimensions than the array")

@@ -13,7 +13,7 @@ from fnn.values import Value
 
 
 class StoppingState(NamedTuple):
-    """What `EarlyStopping` carries from epoch to epoch.
+    """The state of `EarlyStopping` between epochs.
 
     `best` is the best value so far, and `params` are the parameters that reached it.
     `waited` counts the epochs since then, and `stop` says whether it is time to stop.

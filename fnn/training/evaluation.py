@@ -169,7 +169,7 @@ def make_validation(
     """Check held-out examples; return the function that evaluates on them.
 
     Args:
-        objective: What `supervised` makes; without examples, any objective.
+        objective: The result of `supervised`; without examples, any objective.
         params: Any parameters of the model, to check the examples with.
         state: Any state of the model, likewise.
         examples: The examples, or None, for a function that evaluates nothing.

@@ -311,7 +311,7 @@ def starting_values(
     They are those that were given, if they fit the model, or else what `init` makes.
 
     Args:
-        objective: What `supervised` makes; if there are parameters, any objective.
+        objective: The result of `supervised`; if there are parameters, any objective.
         params: Parameters that were given, or None.
         state: State that was given, or None.
         example: The spec of one input.

@@ -21,7 +21,7 @@ Figures: TypeAlias = dict[str, float]
 
 
 class EpochEnd(NamedTuple):
-    """What a callback sees after an epoch: its number, from 0, and what came of it.
+    """An epoch as a callback sees it: its number, from 0, and its results.
 
     `figures` is the epoch's row of the history, `step` the number of steps since training
     began. Arrays can't be changed, so a callback influences training only by what it

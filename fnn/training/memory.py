@@ -39,7 +39,7 @@ def memory_report(
     keeps on the device is not counted.
 
     Args:
-        step: What `make_step` makes, also under `jax.jit`, with donation or without.
+        step: The result of `make_step`, also under `jax.jit`, with donation or without.
         train_state: The state before the step, or the `jax.ShapeDtypeStruct` of each array.
         batch: A batch, or the `jax.ShapeDtypeStruct` of each array.
 

@@ -65,7 +65,7 @@ def train(
     is faster than `jax.vmap`.
 
     Args:
-        objective: What `supervised` makes; or, if `params` or `train_state` is given and
+        objective: The result of `supervised`; or, if `params` or `train_state` is given and
             `validation` is not, any objective of `make_step`.
         optimizer: fnn's or Optax's. Numbers inside may be traced.
         data: Inputs and targets, (x, y), each an array or a pytree of arrays with a leading

@@ -25,13 +25,13 @@ RELATIONS = ("add_or_remove", "replace", "zero_out")
 
 
 class Clipped(NamedTuple):
-    """What a clipped gradient returns for a batch of B examples.
+    """The result of a clipped gradient for a batch of B examples.
 
     Attributes:
         gradient: The sum of the clipped gradients over `normalize_by`, a tree like the
             parameters; with its noise, if it is private.
         losses: The losses, (B,).
-        aux: What else the loss returned, with a leading axis of examples.
+        aux: The loss's other results, with a leading axis of examples.
         norms: The norms before clipping, (B,).
         clipped: The share of the counted examples of which some group was clipped, ().
         finite: Whether loss and norm are finite, (B,).

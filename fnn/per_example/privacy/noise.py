@@ -71,7 +71,7 @@ class PrivateGradient(Value):
 
         Raises:
             TypeError: If a parameter is narrower than float32.
-            ValueError: If there is no key, or the clipping refuses the batch.
+            ValueError: If the key is missing, or the clipping refuses the batch.
         """
         key = checks.typed_key(key, "private_gradient")
         _check_wide(params)

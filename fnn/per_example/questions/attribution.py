@@ -66,7 +66,7 @@ def tracin(
 
     Raises:
         TypeError: If the examples are not given as tuples of arrays.
-        ValueError: If there are no checkpoints, or no parameter matches `on`.
+        ValueError: If `checkpoints` is empty, or no parameter matches `on`.
 
     Example:
         >>> def loss(w, x, y):
@@ -123,7 +123,7 @@ def self_influence(
 
     Raises:
         TypeError: If the examples are not given as a tuple of arrays.
-        ValueError: If there are no checkpoints, or no parameter matches `on`.
+        ValueError: If `checkpoints` is empty, or no parameter matches `on`.
 
     Example:
         >>> def loss(w, x, y):

@@ -58,7 +58,7 @@ class Constant:
 
 
 Atom: TypeAlias = int | Constant
-"""What an equation reads: a variable, given by its number, or a constant."""
+"""An input of an equation: a variable, given by its number, or a constant."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -68,7 +68,7 @@ class Equation:
     Attributes:
         name: The name of its primitive; `"apply"` for a function of the package.
         params: The parameters of the primitive.
-        inputs: What it reads.
+        inputs: The atoms it reads.
         outputs: The variables that it produces.
         run: Called `(needed, *inputs)`; returns the outputs. An output that is not in the
             set `needed` may be None.
@@ -90,7 +90,7 @@ class Graph:
 
     Attributes:
         inputs: The variables that are given.
-        outputs: What the function returns.
+        outputs: The atoms the function returns.
         equations: The equations; each reads what those before it produce.
         producer: The equation that produces a variable.
         avals: The abstract value of each variable: its shape and dtype.

@@ -66,7 +66,7 @@ def resumable(
 
     Args:
         checkpointer: The folder; without one, nothing is saved.
-        identity: What must be the same for training to resume, by name.
+        identity: The values that must be the same for training to resume, by name.
         key: The key of training, which must be the same too.
         start: The position from which training begins if none was saved.
 
@@ -135,7 +135,7 @@ class _Saver:
 
 
 def _save_nothing(position: Position, *, now: bool = False) -> None:
-    """Do nothing, as there is no folder."""
+    """Do nothing: checkpoints need a folder."""
 
 
 class _SavedCarry(NamedTuple):

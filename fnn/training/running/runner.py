@@ -44,7 +44,7 @@ BYTES_PER_PIECE = 2**26
 
 
 class Carry(NamedTuple):
-    """What one step hands to the next."""
+    """The values passed from one step to the next."""
 
     train_state: TrainState
     totals: dict[str, WeightedMean]  # of each metric, over the examples of the epoch
@@ -174,7 +174,7 @@ class Replay:
     Attributes:
         runner: Runs the steps.
         before: The carry before the piece.
-        items: What the source yielded, or the parts of it that belong to the piece.
+        items: The source's items, or the parts of them that belong to the piece.
     """
 
     runner: "Runner"

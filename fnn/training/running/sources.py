@@ -91,7 +91,7 @@ class Loaded(NamedTuple):
 
 
 Item: TypeAlias = Stretch | Loaded
-"""What a source yields."""
+"""An item of a source."""
 
 
 @functools.partial(jax.jit, static_argnames=("examples", "batch_size"))
