@@ -58,7 +58,7 @@ def arguments(obj):
 def leave_words(app, what, name, obj, options, lines):  # noqa: ARG001
     """Let arguments, extras and modules be words, no links, and "Returns" be all text.
 
-    What stands between backticks links to whatever has that name: the argument `train` to
+    Text between backticks links to the object of that name: the argument `train` to
     the function, the axis `data` to the module. And Napoleon takes what stands before a
     colon for a type, unless that is nothing.
     """
@@ -74,7 +74,7 @@ def leave_words(app, what, name, obj, options, lines):  # noqa: ARG001
 
 
 def escape(app, what, name, obj, options, lines):  # noqa: ARG001
-    """Let |x| be no substitution of reStructuredText, and an indented formula literal."""
+    """Keep |x| from being a substitution, and an indented formula literal."""
     text, prompt, example = "\n".join(lines).partition(">>>")
     text = text.replace("|", r"\|")
     text = re.sub(

@@ -39,7 +39,7 @@ LAYERS = 10
 
 
 class Facts(NamedTuple):
-    """What is seen of an activation from -20 to 20."""
+    """The measurements of an activation from -20 to 20."""
 
     low: float
     high: float

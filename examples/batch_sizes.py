@@ -1,4 +1,4 @@
-"""What the learning rate and the batch size do to training.
+"""The effect of the learning rate and the batch size on training.
 
     python examples/batch_sizes.py
 

@@ -1,4 +1,4 @@
-"""What depth and width can tell apart: decision regions, and any curve from enough units.
+"""The power of depth and width: decision regions, and any curve from enough units.
 
     python examples/decision_regions.py
 

@@ -1,4 +1,4 @@
-"""What hidden units look for: weights, filters and feature maps as pictures.
+"""The features of hidden units: weights, filters and feature maps as pictures.
 
     python examples/features.py [--data FOLDER]
 
@@ -30,7 +30,7 @@ CNN = fnn.Sequential(features=FEATURES, head=HEAD)
 
 
 class Seen(NamedTuple):
-    """What there is to see, and how often the networks are right."""
+    """The pictures, and the accuracy of the networks."""
 
     weights: jax.Array  # of the perceptron's hidden units, (units, height, width)
     filters: jax.Array  # of the convolution, (height, width, 1, channels)

@@ -48,7 +48,7 @@ def main(seed: int = 0, outputs: str = "outputs") -> dict[str, float]:
         "loss at the end": losses[-1],
     }
     print(f"{wrong.sum()} of {len(y)} training labels are wrong ({wrong.mean():.1%}).")
-    print("Of as many digits that a score ranks first, the share with wrong labels:")
+    print("The share of wrong labels among the digits that a score ranks first:")
     found = {}
     for name, score in scores.items():
         first = np.argsort(-np.asarray(score))[: wrong.sum()]

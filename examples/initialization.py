@@ -1,4 +1,4 @@
-"""What initialization does to the signal: 20 layers, each scheme, tanh and ReLU.
+"""Initialization and the signal: 20 layers, each scheme, tanh and ReLU.
 
     python examples/initialization.py
 

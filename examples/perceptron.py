@@ -71,7 +71,7 @@ def learn(x: np.ndarray, y: np.ndarray, epochs: int, seed: int = 0) -> Learned:
         epochs: How often.
         seed: Of the order of the examples.
     """
-    half = fnn.initializers.Constant(-0.5)  # so that no corner lies on a border
+    half = fnn.initializers.Constant(-0.5)  # so no corner is on a border
     model = fnn.Dense(y.shape[1], kernel_init=fnn.initializers.zeros, bias_init=half)
     params, state, _ = fnn.fit(
         model,

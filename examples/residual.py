@@ -1,4 +1,4 @@
-"""What shortcuts do for depth: plain and residual networks of 8, 20 and 44 layers.
+"""Shortcuts and depth: plain and residual networks of 8, 20 and 44 layers.
 
     python examples/residual.py
 

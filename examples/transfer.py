@@ -59,7 +59,7 @@ def main(
 def one_run(
     train: Examples, test: Examples, counts: tuple[int, ...], seed: int, source_images: int
 ) -> dict[int, dict[str, float]]:
-    """Learn the digits 0 to 4, then 5 to 9 from so many labels per class."""
+    """Learn the digits 0 to 4, then 5 to 9 from a few labels per class."""
     order_key, source_key, head_key, target_key = jax.random.split(jax.random.key(seed), 4)
     images, labels = train
     order = np.asarray(fnn.data.permutation(order_key, len(labels)))

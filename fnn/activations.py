@@ -83,7 +83,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     models".
 
     Args:
-        x: Of any shape.
+        x: Any shape.
         negative_slope: The slope below 0.
 
     Example:
@@ -100,8 +100,8 @@ def elu(x: Array, alpha: float = 1.0) -> Array:
     linear units".
 
     Args:
-        x: Of any shape.
-        alpha: α, above 0; -α is what large negative x come to.
+        x: Any shape.
+        alpha: α, above 0; -α is the limit for large negative x.
 
     Example:
         >>> elu(jax.numpy.array([-1e9, 2.0]), 0.5)
@@ -116,8 +116,8 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     Source: Barron 2017, "Continuously differentiable exponential linear units".
 
     Args:
-        x: Of any shape.
-        alpha: α, above 0; -α is what large negative x come to.
+        x: Any shape.
+        alpha: α, above 0; -α is the limit for large negative x.
 
     Example:
         >>> celu(jax.numpy.array([-1e9, 2.0]), 0.5)
@@ -159,7 +159,7 @@ def softsign(x: Array) -> Array:
 
 
 def gelu(x: Array, approximate: bool = False) -> Array:
-    """Return x Φ(x), Φ being the distribution function of the standard normal.
+    """Return x Φ(x), with the distribution function Φ of the standard normal.
 
     Source: Hendrycks & Gimpel 2016, "Gaussian error linear units".
 
@@ -174,8 +174,8 @@ def gelu(x: Array, approximate: bool = False) -> Array:
     x = jnp.asarray(x)
     if not approximate:
         return jax.nn.gelu(x, approximate)
-    # From 30 on it is x, or -0, in any dtype; the cube of more may overflow. The factor
-    # (1 + tanh u) / 2 is σ(2u), which does not cancel below 0.
+    # Beyond ±30 the result is x or -0 in any dtype, so clip x, whose cube might overflow.
+    # The factor (1 + tanh u) / 2 is σ(2u), which does not cancel below 0.
     near = jnp.clip(x, -30, 30)
     share = jax.nn.sigmoid(math.sqrt(8 / math.pi) * (near + 0.044715 * near**3))
     return jnp.where(jnp.abs(x) < 30, near * share, jax.nn.relu(x))
@@ -258,7 +258,7 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def softmax(x: Array, axis: int = -1) -> Array:
-    """Return exp(xᵢ) / Σⱼ exp(xⱼ) along one axis. Range (0, 1), the sum being 1.
+    """Return exp(xᵢ) / Σⱼ exp(xⱼ) along one axis. Range (0, 1), with sum 1.
 
     Args:
         x: Logits, of any shape.
@@ -268,7 +268,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
         >>> softmax(jax.numpy.zeros(4))
         Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
-    # A sum over many classes is beyond float16.
+    # The sum over many classes may overflow float16.
     return as_dtype(jax.nn.softmax(as_dtype(x, wide(x.dtype)), axis), x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Checks of arguments, made before any work is done with them."""
+"""Checks of arguments, made before any work."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ describe = descriptions.describe
 
 
 def positive_integer(name: str, value: Any) -> int:
-    """Return `value` as an `int`, or say that it is not an integer above zero."""
+    """Return `value` as an `int`, or raise unless it is an integer above zero."""
     integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not integer or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
@@ -25,7 +25,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 
 def between(name: str, value: Any, low: float, high: float) -> None:
-    """Raise unless low <= value <= high; arrays and tracers are taken on trust."""
+    """Raise unless low <= value <= high; arrays and tracers are not checked."""
     if any(isinstance(number, jax.Array) for number in (value, low, high)):
         return
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
@@ -34,9 +34,9 @@ def between(name: str, value: Any, low: float, high: float) -> None:
 
 
 def above_zero(name: str, value: Any, *, finite: bool = True) -> None:
-    """Raise unless value > 0, and finite if so asked.
+    """Raise unless value > 0, and by default finite.
 
-    Traced values and arrays of several numbers are taken on trust.
+    Traced values and arrays of several numbers are not checked.
 
     Example:
         >>> above_zero("rate", 0.0)
@@ -55,7 +55,7 @@ def above_zero(name: str, value: Any, *, finite: bool = True) -> None:
 
 
 def is_true(flag: Any) -> bool:
-    """Return whether a flag is True: Python's, NumPy's or JAX's; nothing else is.
+    """Return whether a flag is the True of Python, NumPy or JAX, and nothing else.
 
     Example:
         >>> import numpy as np
@@ -93,7 +93,7 @@ def typed_key(key: Any, needed_by: str) -> Key:
 
 
 def floating(owner: str, x: Any) -> np.dtype[Any]:
-    """Return the floating dtype that JAX gives to `x`, or raise if it has none."""
+    """Return the floating dtype that JAX gives to `x`, or raise without one."""
     dtype = getattr(x, "dtype", None)
     if dtype is None:
         raise TypeError(
@@ -117,7 +117,7 @@ def floating(owner: str, x: Any) -> np.dtype[Any]:
 def values_between(
     values: Any, low: float, high: float, what: str, slack: float = 0.0
 ) -> None:
-    """Raise unless the values, where they can be seen, are from low to high."""
+    """Raise unless the values, if they are concrete, are from low to high."""
     if isinstance(values, jax.core.Tracer):
         return
     seen = np.asarray(values)
@@ -130,7 +130,7 @@ def values_between(
 def classes_of(values: Any, classes: int, what: str) -> tuple[Array, Array]:
     """Return integer classes as int32, and whether each is from 0 to classes - 1.
 
-    Where the values can be seen, one that is not raises.
+    If the values are concrete, an invalid class raises.
     """
     dtype = dtype_of(values)
     if not jnp.issubdtype(dtype, jnp.integer):
@@ -139,7 +139,7 @@ def classes_of(values: Any, classes: int, what: str) -> tuple[Array, Array]:
         raise TypeError(f"{what} must be integer classes, got {shown}{integers}")
     values_between(values, 0, classes - 1, what)
     values = jnp.asarray(values)
-    # Compared before the cast, which would make 0 of 2³², with what the dtype can hold.
+    # Compare before the cast, which would map 2³² to 0, and within the dtype's range.
     last = jnp.asarray(min(classes - 1, jnp.iinfo(values.dtype).max), values.dtype)
     valid = (values >= 0) & (values <= last)
     return values.astype(jnp.int32), valid
@@ -152,16 +152,15 @@ def dtype_of(values: Any) -> np.dtype[Any]:
 
 
 def arrays(tree: PyTree, what: str, *, numbers: bool = True, scalars: bool = False) -> None:
-    """Raise unless every leaf is an array, and name the first that is not by its path.
+    """Raise unless every leaf is an array; the error has the path of the first other one.
 
-    Only types, dtypes and shapes are looked at, so it costs nothing that grows with the
-    data.
+    It checks only types, dtypes and shapes, so its cost does not grow with the data.
 
     Args:
         tree: An array, or a pytree of arrays.
         what: The tree's name in the error.
         numbers: Whether the arrays must hold numbers that JAX can hold.
-        scalars: Whether a number is an array too.
+        scalars: Whether a number counts as an array.
     """
 
     def is_leaf(node: Any) -> bool:
@@ -179,7 +178,7 @@ def arrays(tree: PyTree, what: str, *, numbers: bool = True, scalars: bool = Fal
 
 
 def as_numpy(x: Any, what: str) -> NDArray:
-    """Return numbers as a NumPy array; lists will do, and what can't be one is named."""
+    """Return numbers or lists of them as a NumPy array, or raise with their name."""
     if not isinstance(x, list | tuple):
         arrays(x, what, scalars=True)
         return np.asarray(x)
@@ -208,7 +207,7 @@ def span(seen: np.ndarray[Any, Any]) -> str:
 
 
 def options(value: Any, but: tuple[str, ...] = ()) -> None:
-    """Raise unless fields that are on or off are so, and initializers are functions."""
+    """Raise unless boolean fields are True or False, and initializers are functions."""
     owner = type(value).__name__
     for field in dataclasses.fields(value):
         setting = getattr(value, field.name)
@@ -233,10 +232,10 @@ def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def leading_length(tree: PyTree, what: str) -> int:
-    """Return the common length of the leading axes, or show the leaves that differ."""
+    """Return the common length of the leading axes, or raise with the leaves' shapes."""
     shapes: list[Any] = [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
     if not shapes or () in shapes:
-        if isinstance(tree, tuple):  # of arguments, not a list of numbers
+        if isinstance(tree, tuple):  # arguments, not a list of numbers
             for i, part in enumerate(tree):
                 arrays(part, f"{what} {i}")
         else:
@@ -244,9 +243,9 @@ def leading_length(tree: PyTree, what: str) -> int:
         raise ValueError(f"{what} needs a leading axis, got {describe(tree)}")
     if len({shape[0] for shape in shapes}) > 1:
         listed = any(isinstance(part, list) for part in parts(tree))
-        hint = "; where a list holds one example each, give numpy.stack(...)" * listed
+        hint = "; if a list holds one example per element, give numpy.stack(...)" * listed
         raise ValueError(
             f"{what} must have as many examples in all leaves, got {describe(tree)}{hint}"
         )
-    length: int = shapes[0][0]  # symbolic in programs that are exported
+    length: int = shapes[0][0]  # symbolic in exported programs
     return length

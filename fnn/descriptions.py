@@ -1,4 +1,4 @@
-"""Words for what a caller gave, and for what to give in its place."""
+"""Descriptions of a caller's values, and of what to give instead."""
 
 import sys
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 LONGEST = 300
-"""Characters of a description; a tree, a list or a string of any size stays below."""
+"""Most characters of a description, for a tree, a list or a string of any size."""
 LONGEST_LEAF = 60
 LAZY = (
-    "data that is read as it is needed must have shape and dtype, and give the rows for an "
+    "data that is read when needed must have shape and dtype, and be indexable by an "
     "array of integers: see fnn.data.Streamed"
 )
 TEXTS = "number the classes: classes, labels = numpy.unique(labels, return_inverse=True)"
 
 
 def describe(tree: Any, longest: float = LONGEST) -> str:
-    """Return dtype and shape of an array, or of each leaf of a tree, cut off where long.
+    """Return dtype and shape of an array, or of each leaf of a tree, cut off if long.
 
     Example:
         >>> import numpy as np
@@ -35,7 +35,7 @@ def describe(tree: Any, longest: float = LONGEST) -> str:
 
 
 def _words(tree: Any) -> Iterator[str]:
-    """Yield the parts of a description, so that what is cut off is never made."""
+    """Yield the parts of a description lazily, so parts beyond the limit are not made."""
     if isinstance(tree, dict):
         yield "{"
         for i, (name, value) in enumerate(tree.items()):
@@ -52,7 +52,7 @@ def _words(tree: Any) -> Iterator[str]:
     elif _is_array(tree):
         yield f"{dtype_name(tree.dtype)}[{','.join(map(str, tree.shape))}]"
     else:
-        # The repr of a table or of a loader may take long, and says little.
+        # The repr of a table or a loader may take long, and says little.
         plain = isinstance(tree, bool | int | float | complex | str | bytes | None)
         text = repr(tree) if plain else getattr(tree, "__qualname__", "")
         cut = text if len(text) <= LONGEST_LEAF else f"{text[:LONGEST_LEAF]}..."
@@ -60,16 +60,16 @@ def _words(tree: Any) -> Iterator[str]:
 
 
 def _is_array(thing: Any) -> bool:
-    """Return whether a thing has a shape and a dtype: a class of arrays has none."""
+    """Return whether a thing has a shape and a dtype; a class of arrays does not count."""
     try:
         has_both = hasattr(thing, "shape") and hasattr(thing, "dtype")
-    except RuntimeError:  # a tensor of PyTorch whose rows differ in length
+    except RuntimeError:  # a PyTorch tensor whose rows differ in length
         return False
     return has_both and not isinstance(thing, type)
 
 
 def dtype_name(dtype: Any) -> str:
-    """Return the name of a dtype of NumPy's, JAX's, PyTorch's or TensorFlow's.
+    """Return the name of a dtype of NumPy, JAX, PyTorch or TensorFlow.
 
     Example:
         >>> import numpy as np
@@ -81,7 +81,7 @@ def dtype_name(dtype: Any) -> str:
 
 
 def given(leaf: Any) -> str:
-    """Describe what stands in the place of an array, lists by their lengths alone."""
+    """Describe a value given instead of an array; for lists, only their lengths."""
     if isinstance(leaf, list | tuple):
         inner = type(leaf[0]).__name__
         return f"a {type(leaf).__name__} of {len(leaf)}, its first {inner}"
@@ -91,9 +91,9 @@ def given(leaf: Any) -> str:
 
 
 def holds_no_array(node: Any) -> bool:
-    """Return whether a node is a list that begins with a number or a text, however deep.
+    """Return whether a node is a list that begins, at any depth, with a number or a string.
 
-    A tuple is one if all its elements are numbers or texts, as tuples hold arrays else.
+    A tuple counts if all its elements are numbers or strings; other tuples hold arrays.
     """
     if isinstance(node, tuple):
         return bool(node) and all(map(_is_scalar, node))
@@ -110,7 +110,7 @@ def _is_scalar(thing: Any) -> bool:
 
 
 def cure(leaf: Any, numbers: bool) -> str | None:
-    """Return what to give in place of a leaf that is not an array, else None."""
+    """Return what to give instead of a leaf that is not an array, else None."""
     if isinstance(leaf, jax.Array | jax.core.Tracer):
         return None
     if isinstance(leaf, list | tuple):
@@ -139,7 +139,7 @@ def cure(leaf: Any, numbers: bool) -> str | None:
 
 
 def _cure_of_tensor(tensor: Any) -> str | None:
-    """Return how a tensor of PyTorch's becomes one that NumPy can read."""
+    """Return how to make a PyTorch tensor readable for NumPy."""
     if tensor.is_nested:
         return "its rows differ in length: give its to_padded_tensor(0)"
     steps = []
@@ -157,14 +157,14 @@ def _cure_of_tensor(tensor: Any) -> str | None:
 
 
 def _cure_of_dtype(leaf: Any) -> str | None:
-    """Return how an array becomes one of a dtype that JAX has."""
+    """Return how to convert an array to a dtype that JAX has."""
     if dtype_name(leaf.dtype) in ("string", "str", "category"):  # of TensorFlow, pandas
         return TEXTS
     dtype = getattr(leaf.dtype, "as_numpy_dtype", leaf.dtype)
     try:
         dtype = np.dtype(getattr(dtype, "numpy_dtype", dtype))
     except TypeError:
-        return None  # typed keys, and what JAX may know
+        return None  # typed keys, and dtypes that JAX may know
     if dtype.kind in "mM":
         return "give numbers, such as its astype('int64'), in units of your choice"
     if dtype.fields is not None:
@@ -186,7 +186,7 @@ def _cure_of_kind(leaf: Any, dtype: np.dtype[Any]) -> str | None:
 
 
 def _cure_of_objects(leaf: Any) -> str:
-    """Return how an array of Python objects, by its first, becomes one of numbers."""
+    """Return how to convert an array of Python objects to numbers, judged by the first."""
     if not isinstance(leaf, np.ndarray) or leaf.size == 0:
         return "give numbers, such as its astype('float32')"
     first = leaf.flat[0]

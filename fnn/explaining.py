@@ -18,7 +18,7 @@ OF_A_SPEC = re.compile(r"(<class '[\w.]*|'|\bA )ShapeDtypeStruct")
 
 
 class Call(NamedTuple):
-    """A call that failed: of what, by which name, and the names of what it was given."""
+    """A failed call: the function, its name, and the names of its arguments."""
 
     function: Callable[..., Any]
     name: str
@@ -29,11 +29,11 @@ class Call(NamedTuple):
 def explained(
     error: Exception, call: Call, x: PyTree, params: Any, state: Any
 ) -> Exception:
-    """Return an error that says what to do, or the same one where its words are clear.
+    """Return an error with a remedy, or the same error if it is clear.
 
     Args:
         error: The layer's error.
-        call: Of the layer's method.
+        call: The call of the layer's method.
         x: The layer's input.
         params: Its parameters.
         state: Its state.
@@ -44,13 +44,13 @@ def explained(
         return error
     if OF_A_SPEC.search(str(error)):
         return TypeError(
-            f"{call.name} looks at more than shape and dtype of x, which "
-            f"is all there is: a jax.ShapeDtypeStruct; x.shape[1:] is the shape of x[0]"
+            f"{call.name} reads more of x than shape and dtype, but x "
+            f"is a jax.ShapeDtypeStruct; x.shape[1:] is the shape of x[0]"
         )
     if isinstance(error, jax.errors.TracerArrayConversionError):
         return TypeError(
             f"{call.name} computes in NumPy, which can't be compiled or differentiated; "
-            f"take what jax.numpy has of the same name"
+            f"use the function of the same name in jax.numpy"
         )
     try:
         checks.arrays(x, "x", scalars=True)
@@ -61,7 +61,7 @@ def explained(
 
 
 def initial(owner: str, made: Any) -> Any:
-    """Return what an `init` made, or raise unless it is a pair of dicts of arrays."""
+    """Return the result of an `init`, or raise unless it is a pair of dicts of arrays."""
     if isinstance(made, tuple) and len(made) == 2:
         params, state = made
         dicts = isinstance(params, Mapping) and isinstance(state, Mapping | None)
@@ -74,7 +74,7 @@ def initial(owner: str, made: Any) -> Any:
 
 
 def not_a_dict(what: str, tree: Any) -> TypeError:
-    """Return an error for what stands in the place of `"params"` or `"state"`."""
+    """Return an error for an invalid value of `"params"` or `"state"`."""
     pair = isinstance(tree, tuple) and len(tree) == 2
     hint = "; take the pair apart: params, state = model.init(key, x)" if pair else ""
     return TypeError(
@@ -83,9 +83,9 @@ def not_a_dict(what: str, tree: Any) -> TypeError:
 
 
 def not_applied(owner: str, shown: str, made: Any) -> TypeError:
-    """Return an error for what an `apply` gave that is not an output and a state."""
+    """Return an error for an `apply` that did not return an output and a state."""
     if isinstance(made, tuple) and len(made) == 2:
-        return TypeError(f"{shown} gives None in place of an output; let it return one")
+        return TypeError(f"{shown} returned None instead of an output")
     return TypeError(
         f"apply of {owner} must return a pair (output, state), got "
         f"{checks.describe(made)}; a layer without state defines forward instead"
@@ -95,7 +95,7 @@ def not_applied(owner: str, shown: str, made: Any) -> TypeError:
 def _of_a_missing_key(error: KeyError, x: PyTree, params: Any, state: Any) -> Exception:
     """Return an error that names the dict that lacks a key, and the keys that it has.
 
-    An error of what a layer looks up elsewhere, in a table of its own, stays as it is.
+    An error from another lookup, in a table of the layer's own, is unchanged.
     """
     variable, asked = _asked_for_a_key(error)
     for name, held in {"x": x, "params": params, "state": state}.items():
@@ -109,7 +109,7 @@ def _of_a_missing_key(error: KeyError, x: PyTree, params: Any, state: Any) -> Ex
 
 
 def _dicts(path: str, node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield a dict and those inside of it, each with the expression that gives it."""
+    """Yield a dict and those inside it, each with the expression that returns it."""
     if isinstance(node, Mapping):
         yield path, node
         for key, inner in node.items():
@@ -119,8 +119,8 @@ def _dicts(path: str, node: Any) -> Iterator[tuple[str, Any]]:
 def _asked_for_a_key(error: KeyError) -> tuple[str | None, Mapping[Any, Any] | None]:
     """Return a variable, and the dict in it whose subscript failed; None if unknown.
 
-    For `params["a"]["w"]` these are `params` and what it has under "a". They are read from
-    the source of the innermost frame.
+    For `params["a"]["w"]` these are `params` and `params["a"]`. They are read from the
+    source of the innermost frame.
     """
     frame, _ = list(traceback.walk_tb(error.__traceback__))[-1]
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -142,7 +142,7 @@ def _asked_for_a_key(error: KeyError) -> tuple[str | None, Mapping[Any, Any] | N
 
 
 def _held(node: ast.expr, variables: Mapping[str, Any]) -> tuple[str | None, Any]:
-    """Return a variable, and what an expression such as `params["a"]` takes from it."""
+    """Return a variable, and the value of an expression on it, such as `params["a"]`."""
     match node:
         case ast.Name(id=name):
             return name, variables.get(name)
@@ -153,10 +153,10 @@ def _held(node: ast.expr, variables: Mapping[str, Any]) -> tuple[str | None, Any
 
 
 def _wrong_signature(call: Call) -> str | None:
-    """Return what is wrong with the arguments that a function takes, if it is that."""
+    """Return an error text if the function's signature is wrong, else `None`."""
     try:
         signature = inspect.signature(call.function)
-    except (TypeError, ValueError):  # of what is written in C
+    except (TypeError, ValueError):  # functions written in C
         return None
     try:
         signature.bind(*call.arguments, **dict.fromkeys(call.keywords))

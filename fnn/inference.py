@@ -1,4 +1,4 @@
-"""A trained model at work: outputs for many inputs, and programs that need no fnn."""
+"""Inference: outputs for many inputs, and programs that run without fnn."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -30,19 +30,19 @@ def predict(
 ) -> PyTree:
     """Return the outputs of a model for many inputs, at inference.
 
-    Inputs are put on the device batch by batch, which a thread reads ahead, and outputs
-    are brought back to the host while the next batch is computed. So the memory taken on
-    the device is that of a few batches, however many there are.
+    A thread reads inputs ahead and puts them on the device batch by batch. Outputs return
+    to the host while the next batch is computed. So the device holds only a few batches at
+    a time.
 
     Args:
-        model: For one example.
+        model: A layer for one example.
         params: Its parameters.
-        state: Its state; `{}` or `None` for one that holds none.
+        state: Its state; `{}` or `None` if it has none.
         x: Inputs: an array, or a pytree of arrays, with a leading axis over the examples;
             `numpy.memmap` will do.
-        batch_size: How many examples are computed at once.
+        batch_size: Number of examples computed at once.
         mesh: Devices that share the work, such as `fnn.sharding.make_mesh()`; the
-            parameters lie as they are.
+            parameters are not moved.
 
     Returns:
         The outputs: NumPy arrays with a leading axis over the examples.
@@ -91,17 +91,17 @@ def export(
     """Compile a trained model, at inference, to a program that runs without fnn.
 
     The program takes a batch of any size; the parameters are part of it. Its bytes, from
-    `serialize()`, can be kept in a file, and any later JAX runs them:
+    `serialize()`, can be written to a file, and any later JAX runs them:
     `jax.export.deserialize(data).call(batch)`. Both need the extra `export`.
 
     Args:
-        model: For one example.
+        model: A layer for one example.
         params: Its parameters.
-        state: Its state; `{}` or `None` for one that holds none.
+        state: Its state; `{}` or `None` if it has none.
         x: One example, or its `jax.ShapeDtypeStruct`.
-        platforms: Where the program can run: some of `"cpu"`, `"cuda"`, `"rocm"` and
-            `"tpu"`; by default, where it is exported. Of several, layers take the forms
-            that are fastest where it is exported, if that is one of them.
+        platforms: The platforms that the program can run on: some of `"cpu"`, `"cuda"`,
+            `"rocm"` and `"tpu"`; by default the one it is exported on. With several, layers
+            use the forms that are fastest on the exporting platform, if it is among them.
 
     Raises:
         TypeError: If `x` is not an array.
@@ -137,7 +137,7 @@ def export(
 def _batches(
     x: PyTree, examples: int, size: int, layout: Layout | None
 ) -> Iterator[PyTree]:
-    """Give batches on the device, the last one filled up if there is more than one."""
+    """Yield batches on the device; the last is filled up if there are several."""
     size = size if layout is not None else min(size, examples)
     for first in range(0, examples, size):
         batch = jax.tree.map(lambda leaf, i=first: _rows(leaf, i, size), x)
@@ -149,7 +149,7 @@ def _of_one(batch: PyTree) -> PyTree:
 
 
 def _rows(leaf: Any, first: int, size: int) -> Any:
-    """Return so many rows from the first on, the last one repeated where they end."""
+    """Return `size` rows from `first` on; beyond the end, repeat the last row."""
     part = np.asarray(leaf[first : first + size])
     fill = size - len(part)
     return np.concatenate([part, np.repeat(part[-1:], fill, axis=0)]) if fill else part

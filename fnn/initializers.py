@@ -24,7 +24,7 @@ from fnn.lazy import explain_missing as _explain_missing
 from fnn.types import Array, Key, Shape, wide
 from fnn.values import Value
 
-# The variance of a standard normal that is cut at two standard deviations.
+# The variance of a standard normal distribution cut at two standard deviations.
 TRUNCATED_VARIANCE = 0.7737413035499232
 
 
@@ -41,10 +41,10 @@ class VarianceScaling(Value):
         scale: The variance times the fan.
         fan: `"in"`, `"out"` or their mean, `"average"`.
         distribution: `"normal"`, `"truncated_normal"` (cut at two standard deviations,
-            and widened so that the variance holds) or `"uniform"`.
+            and widened to keep the variance) or `"uniform"`.
 
     Raises:
-        ValueError: If an argument is none of these, or the shape has less than 2 axes.
+        ValueError: If an argument is invalid, or the shape has fewer than 2 axes.
 
     Example:
         >>> kernel = fnn.initializers.VarianceScaling(2.0, "in", "uniform")
@@ -103,7 +103,7 @@ class Normal(Value):
 class TruncatedNormal(Value):
     """Draw from N(0, std²), redrawn if beyond two std.
 
-    The variance of what is drawn is 0.774 std².
+    The variance of the draws is 0.774 std².
 
     Example:
         >>> draw = fnn.initializers.TruncatedNormal(1.0)
@@ -139,14 +139,14 @@ class Uniform(Value):
 class Orthogonal(Value):
     """Draw uniformly among matrices with orthogonal rows or columns, times `gain`.
 
-    A shape (..., in, out) is taken as the matrix (... · in, out). Whichever of rows and
-    columns are fewer have length `gain` and are orthogonal to each other.
+    A shape (..., in, out) is treated as the matrix (... · in, out). Its rows or columns,
+    whichever are fewer, have length `gain` and are orthogonal to each other.
 
     Source: Saxe et al. 2014, "Exact solutions to the nonlinear dynamics of learning in
     deep linear neural networks".
 
     Raises:
-        ValueError: When called with a shape of less than 2 axes.
+        ValueError: When called with a shape of fewer than 2 axes.
 
     Example:
         >>> q = fnn.initializers.Orthogonal()(jax.random.key(0), (4, 2), "float32")
@@ -163,7 +163,7 @@ class Orthogonal(Value):
         rows, columns = math.prod(shape[:-1]), shape[-1]
         tall = (max(rows, columns), min(rows, columns))
         q, r = jnp.linalg.qr(jax.random.normal(key, tall, wide(dtype)))
-        # Makes the factor unique, and so the distribution uniform (Mezzadri 2007).
+        # This makes the factor unique, and so the distribution uniform (Mezzadri 2007).
         q = q * jnp.sign(jnp.diagonal(r))[None, :]
         q = q if rows >= columns else q.T
         return (jnp.asarray(self.gain, q.dtype) * q.reshape(shape)).astype(dtype)
@@ -180,7 +180,7 @@ class Constant(Value):
     value: float
 
     def __call__(self, key: Key, shape: Shape, dtype: Any = jnp.float32) -> Array:
-        """Make an array of `shape`; the key is there for the common signature."""
+        """Make an array of `shape`; the key is only for the common signature."""
         return jnp.full(shape, self.value, dtype)
 
 

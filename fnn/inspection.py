@@ -1,4 +1,4 @@
-"""What a model consists of: shapes, parameters and work per layer."""
+"""A summary of a model: shapes, parameters and work per layer."""
 
 import math
 import re
@@ -15,12 +15,12 @@ from fnn.tables import text_table
 from fnn.types import PyTree
 
 QUALIFIER = re.compile(r"\b(?:fnn|jax)\.(?:[a-z_]\w*\.)*(?=\w)")
-"""The module before a name of fnn's or JAX's."""
+"""The module before a name of fnn or JAX."""
 
 HEADER = ("name", "layer", "output", "parameters", "FLOPs")
 
 SHRINKING = ((1, 19), (0, 20), (2, 17), (1, 12), (0, 16), (2, 12))
-"""Columns that shrink where there is no room, in this order, and to what width."""
+"""Columns that shrink if the table is too wide, in this order, and their least width."""
 
 
 class LayerSummary(NamedTuple):
@@ -34,11 +34,11 @@ class LayerSummary(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What `summary` returns: a row for each layer, and totals; prints as a table.
+    """The result of `summary`: a row for each layer, and totals; prints as a table.
 
-    The table fits the terminal, of 80 columns at least. Layers that are inside of another
-    stand indented below its name, without the names of modules, and are shortened where
-    there is no room; `rows` has all.
+    The table fits the terminal, or 80 columns if that is narrower. Layers inside another
+    are indented below its name. They are printed without module names, and shortened if the
+    table is too wide; `rows` has the full text.
     """
 
     rows: tuple[LayerSummary, ...]
@@ -48,7 +48,7 @@ class Summary(NamedTuple):
 
     def __str__(self) -> str:
         lines: list[tuple[str, ...] | str] = []
-        above: list[str] = []  # paths of what holds the next row, each with its own line
+        above: list[str] = []  # paths of the layers around the next row
         for row in self.rows:
             holder, _, name = row.path.rpartition("/")
             while above and not f"{holder}/".startswith(f"{above[-1]}/"):
@@ -69,21 +69,21 @@ class Summary(NamedTuple):
 def summary(model: Layer, x: PyTree) -> Summary:
     """Describe a model layer by layer, for one example, without computing anything.
 
-    What a step of training takes in memory, `fnn.memory_report` says.
+    For the memory of a training step, see `fnn.memory_report`.
 
     Args:
-        model: Any layer. What a combinator holds is listed; what another layer calls
-            inside counts as part of that layer. What `Repeat` holds is listed once, with
-            the parameters and FLOPs of all copies. A layer that a composite holds but
-            never runs is listed with the output "never run".
+        model: Any layer. A combinator's layers are listed; those that another layer calls
+            inside count as part of it. The layer of a `Repeat` is listed once, with the
+            parameters and FLOPs of all copies. A layer that a composite holds but does not
+            run is listed with the output "never run".
         x: One example, or its `jax.ShapeDtypeStruct`.
 
     Returns:
-        Rows and totals. FLOPs are XLA's count for the program as it stands before
-        optimization, at inference; a multiplication and an addition are two.
+        Rows and totals. FLOPs are XLA's count for the program before optimization, at
+        inference; a multiplication and an addition are two.
 
     Raises:
-        TypeError, ValueError: What the model itself raises, with the layer's path.
+        TypeError, ValueError: The model's own errors, with the layer's path.
 
     Example:
         >>> model = fnn.Sequential(fnn.Dense(8), jax.nn.relu, fnn.Dense(2))
@@ -160,7 +160,7 @@ def _never_run(
 
 
 def _flops(layer: Layer, params: Any, state: Any, x: Any) -> float | None:
-    """Return XLA's count of operations, or `None` from a backend that has none."""
+    """Return XLA's count of operations, or `None` if the backend does not count."""
 
     def apply(params: Any, state: Any, x: Any) -> Any:
         # XLA counts the body of a loop once; this unrolls `jax.lax.scan`.
@@ -176,7 +176,7 @@ def _count(number: float | None) -> str:
 
 
 def _bytes(number: int) -> str:
-    """Return a number of bytes in the largest unit of which there is one.
+    """Return a number of bytes in the largest unit in which it is at least 1.
 
     Example:
         >>> _bytes(232), _bytes(1536), _bytes(3 * 2**20)

@@ -59,14 +59,14 @@ def linear_regression(outputs: int = 1) -> Sequential:
 def logistic_regression(classes: int = 2) -> Sequential:
     """Make logistic regression, which gives logits z = x W + b.
 
-    Two classes have one logit, for `binary_cross_entropy`; more have one each, for
+    Two classes have one logit, for `binary_cross_entropy`; more classes have one each, for
     `softmax_cross_entropy`.
 
     Args:
-        classes: Their number.
+        classes: The number of classes.
 
     Raises:
-        ValueError: If there are less than two classes.
+        ValueError: If there are fewer than two classes.
 
     Example:
         >>> fnn.models.logistic_regression(3)
@@ -78,12 +78,12 @@ def logistic_regression(classes: int = 2) -> Sequential:
 
 
 def mlp(*widths: int, activation: Activation = relu, dropout: float = 0.0) -> Sequential:
-    """Make a multi-layer perceptron; the last width is that of the output, a linear one.
+    """Make a multi-layer perceptron; the last width is that of the linear output.
 
     Args:
         *widths: Output features of each layer: `mlp(512, 512, 10)` has two hidden ones.
-        activation: After each hidden layer.
-        dropout: The rate after each hidden layer; 0 leaves the layer out.
+        activation: The function after each hidden layer.
+        dropout: The dropout rate after each hidden layer; 0 leaves dropout out.
 
     Raises:
         ValueError: If `widths` is empty.
@@ -110,7 +110,7 @@ def lenet(classes: int = 10, activation: Activation = relu) -> Sequential:
 
     Args:
         classes: The number of logits.
-        activation: After every layer but the last.
+        activation: The function after every layer but the last.
 
     Example:
         >>> model = fnn.models.lenet()
@@ -136,7 +136,7 @@ def lenet(classes: int = 10, activation: Activation = relu) -> Sequential:
 
 
 def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Sequential:
-    """Make a small network in the manner of VGG: pairs of 3x3 convolutions, then pooling.
+    """Make a small VGG-like network: pairs of 3x3 convolutions, then pooling.
 
     Three stages of `width`, 2 `width` and 4 `width` features, for 32x32 images.
 
@@ -144,7 +144,7 @@ def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Seque
 
     Args:
         classes: The number of logits.
-        width: The number of features of the first stage.
+        width: The number of features in the first stage.
         dropout: The rate of dropout before the last layer.
 
     Example:
@@ -170,15 +170,15 @@ def vgg_small(classes: int = 10, width: int = 32, dropout: float = 0.5) -> Seque
 
 
 class PaddedShortcut(Layer):
-    """Leave out every second row and column, and fill up the features with zeros.
+    """Drop every second row and column, and pad the features with zeros.
 
     The shortcut without parameters of a residual network (option A of the source).
 
     Source: He et al. 2016, "Deep residual learning for image recognition".
 
     Args:
-        features: How many features come out.
-        stride: 2 to leave out every second row and column, 1 to keep all.
+        features: Number of output features.
+        stride: 2 drops every second row and column, 1 keeps all.
 
     Example:
         >>> shortcut = fnn.models.PaddedShortcut(32, 2)
@@ -215,17 +215,17 @@ def resnet_cifar(
     Args:
         depth: 20, 32, 44, 56, 110: the number of layers with weights.
         classes: The number of logits.
-        residual: Whether blocks have shortcuts; without, it is the plain network that the
-            residual one is compared with.
-        shortcut: Where the shape changes, `"projection"` is a 1x1 convolution and a norm,
-            `"padded"` leaves out pixels and fills up features, without parameters.
+        residual: Whether blocks have shortcuts. Without them it is the plain network that
+            the source compares with.
+        shortcut: The shortcut where the shape changes: `"projection"` is a 1x1 convolution
+            and a norm; `"padded"` drops pixels and pads features, without parameters.
         norm: `"batch"`, or `"group"` (of up to 8 groups), for which per-example gradients
             exist.
-        stochastic_depth: The rate of dropping the last block; those before it are dropped
-            in proportion to their depth.
+        stochastic_depth: The rate of dropping the last block; the rates of
+            earlier blocks are proportional to their depth.
 
     Raises:
-        ValueError: If the depth is not 6 n + 2, or an option is none of these.
+        ValueError: If the depth is not 6 n + 2, or an option is invalid.
 
     Example:
         >>> model = fnn.models.resnet_cifar(20, shortcut="padded")
@@ -274,12 +274,13 @@ def autoencoder(
     activation: Activation = relu,
     output_activation: Activation = sigmoid,
 ) -> Sequential:
-    """Make an autoencoder, which narrows to a code and widens again.
+    """Make an autoencoder: layers that narrow to a code and widen again.
 
     Args:
         *widths: The widths of the encoder's layers; the last is that of the code. The
             decoder has the others in reverse.
-        inputs: The number of elements of an example. The output has as many, in one axis.
+        inputs: The number of elements of an example. The output has the same number, in one
+            axis.
         activation: The function after each layer but the code and the last.
         output_activation: The function at the end, for the range of the data: the sigmoid
             for images from 0 to 1, `jax.numpy.tanh` for data from -1 to 1.

@@ -1,4 +1,4 @@
-"""Where programs run, and where arrays lie: on which platform, on whose devices."""
+"""Platforms of programs, and placement of arrays on devices."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def target() -> str:
     """Return the platform of the program that is being traced: `"cpu"`, `"tpu"`, ...
 
-    It is that of the mesh in whose context the tracing is, and without one JAX's default.
+    It is the platform of the mesh in context, or JAX's default without a mesh.
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
@@ -35,12 +35,12 @@ def compiler_options() -> dict[str, str]:
 
     On the CPU, XLA gives convolutions of more than 16 channels to the library YNNPACK,
     which takes up to five times as long as XLA itself for the gradient of the kernel, as
-    `benchmarks` shows. With these options it does not; what has no convolutions is compiled
-    as ever. `fit`, `evaluate` and `predict` compile with them.
+    `benchmarks` shows. With these options XLA keeps them; programs without convolutions
+    compile as before. `fit`, `evaluate` and `predict` compile with them.
 
     Returns:
-        The options, for the outermost `jax.jit`; none for other platforms, and none where
-        the installed jaxlib does not know them.
+        The options, for the outermost `jax.jit`; none for other platforms, or if the
+        installed jaxlib does not know them.
 
     Example:
         >>> model, x = fnn.batched(fnn.Conv(32, (3, 3))), jax.numpy.ones((2, 9, 9, 3))
@@ -54,7 +54,7 @@ def compiler_options() -> dict[str, str]:
 
 @functools.cache
 def _known() -> bool:
-    """Return whether jaxlib knows the options, which say that they are experimental."""
+    """Return whether jaxlib knows the options, which are experimental."""
     try:
         jax.jit(lambda: None, compiler_options=_WITHOUT_CONVOLUTIONS).lower().compile()
     except jax.errors.JaxRuntimeError:
@@ -63,10 +63,10 @@ def _known() -> bool:
 
 
 def options_for_one_run() -> dict[str, str]:
-    """Return the options of `jax.jit` for a program that is run once, as `init` is.
+    """Return the options of `jax.jit` for a program that runs once, such as `init`.
 
-    On the CPU, initial values of a small U-Net compile in 9 s in place of 32 s by LLVM's
-    level 1, to the same bits, which run as fast; by level 0 they run six times slower.
+    On the CPU, the initial values of a small U-Net compile in 9 s instead of 32 s at LLVM's
+    level 1. They have the same bits and run as fast; at level 0 they run six times slower.
     """
     return {"xla_backend_optimization_level": "1"} if target() == "cpu" else {}
 
@@ -78,7 +78,7 @@ def compiled(
 ) -> Callable[..., Any]:
     """Return `jax.jit(function, **arguments)`, with `compiler_options` or others.
 
-    They are asked for when it is called, as importing a module must not start a device.
+    The options are read at the call, because importing a module must not start a device.
     """
 
     @functools.cache
@@ -95,11 +95,11 @@ def compiled(
 def traced_once(static: int | tuple[int, ...] = ()) -> Callable[[_Function], _Function]:
     """Trace a function once for all arguments of the same shapes and dtypes.
 
-    Networks have many layers that are alike, and optimizers many leaves. JAX would trace
-    the operations of each of them anew, a large part of the time before a training begins:
-    0.34 s in place of 0.14 s for the step of 50 dense layers. `jit` keeps the trace, and
-    `inline=True` puts its operations where it is called, so that XLA sees the same program
-    as without. Called outside of any `jit`, the function is a compiled program.
+    Networks have many equal layers, and optimizers many leaves. JAX would trace the
+    operations of each of them again, a large part of the time before training begins:
+    0.34 s instead of 0.14 s for the step of 50 dense layers. `jit` keeps the trace, and
+    `inline=True` puts its operations at the call, so XLA sees the same program as
+    without it. Outside `jit`, the function is a compiled program.
 
     Args:
         static: The positions of arguments that are not arrays. They must hash.
@@ -121,7 +121,7 @@ def traced_once(static: int | tuple[int, ...] = ()) -> Callable[[_Function], _Fu
 
 
 def place(values: PyTree, shardings: PyTree) -> PyTree:
-    """Return values that every process has, with each leaf where it is to lie."""
+    """Return values that every process has, with each leaf placed by `shardings`."""
     if jax.process_count() == 1:
         return jax.device_put(values, shardings)
     # `device_put` does not take keys to devices of other processes.
@@ -130,7 +130,7 @@ def place(values: PyTree, shardings: PyTree) -> PyTree:
 
 @contextlib.contextmanager
 def tracing_for(platform: str) -> Iterator[None]:
-    """Let what is traced inside be made for a platform.
+    """Trace for a platform inside this context.
 
     Example:
         >>> with tracing_for("tpu"):

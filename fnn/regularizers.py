@@ -1,8 +1,8 @@
 """Penalties on parameters, as values that are called `(params) -> penalty`.
 
-Their sum with the mean loss is what is minimized: `fnn.fit(..., regularizer=L2(1e-4))`.
-They act on the leaves whose path matches a pattern (see `fnn.tree`), by default on
-kernels, and so never on biases or the scales of normalizations.
+Training minimizes the mean loss plus the penalty: `fnn.fit(..., regularizer=L2(1e-4))`.
+Penalties act on leaves whose path matches a pattern (see `fnn.tree`), by default on
+kernels, so not on biases or the scales of normalizations.
 """
 
 import functools
@@ -35,14 +35,14 @@ class _OfOneStrength(Value):
 class L1(_OfOneStrength):
     """Penalize the sum of absolute weights: Ω = λ Σ |w|.
 
-    It drives weights to 0. Gradient descent only makes them small, since its steps jump
+    It drives weights to 0. Gradient descent only makes them small, because its steps jump
     over 0; `soft_threshold` after each step makes them exactly 0.
 
     Source: Tibshirani 1996, "Regression shrinkage and selection via the lasso".
 
     Args:
         strength: λ, not negative.
-        on: Which leaves: a glob on their paths, or several.
+        on: The leaves to penalize: a glob on their paths, or several.
 
     Raises:
         ValueError: If `strength` is negative, or, when called, if no leaf matches.
@@ -59,19 +59,19 @@ class L1(_OfOneStrength):
 
 
 class L2(_OfOneStrength):
-    """Penalize the sum of squared weights: Ω = λ Σ w², of matrices λ ‖W‖² (Frobenius).
+    """Penalize the sum of squared weights: Ω = λ Σ w², for matrices λ ‖W‖² (Frobenius).
 
-    Where the penalty is written λ'/(2m) Σ w² for m training examples, λ = λ' / (2m);
-    for λ'/2 Σ w², λ = λ'/2. The gradient is 2 λ w, so that a step of gradient descent with
-    rate α first multiplies the weights by 1 - 2 α λ: weight decay. With Adam it is not
-    that.
+    If the penalty is written λ'/(2m) Σ w² for m training examples, λ = λ' / (2m); for
+    λ'/2 Σ w², λ = λ'/2. The gradient is 2 λ w, so a step of gradient descent with rate α
+    first multiplies the weights by 1 - 2 α λ: weight decay. With Adam, L2 and weight decay
+    differ.
 
     Source: Hoerl & Kennard 1970, "Ridge regression: biased estimation for nonorthogonal
     problems"; Krogh & Hertz 1992, "A simple weight decay can improve generalization".
 
     Args:
         strength: λ, not negative.
-        on: Which leaves: a glob on their paths, or several.
+        on: The leaves to penalize: a glob on their paths, or several.
 
     Raises:
         ValueError: If `strength` is negative, or, when called, if no leaf matches.
@@ -96,7 +96,7 @@ class ElasticNet(Value):
     Args:
         l1: λ₁, not negative.
         l2: λ₂, not negative.
-        on: Which leaves: a glob on their paths, or several.
+        on: The leaves to penalize: a glob on their paths, or several.
 
     Raises:
         ValueError: If `l1` or `l2` is negative, or, when called, if no leaf matches.
@@ -122,7 +122,7 @@ class ElasticNet(Value):
 
 
 def soft_threshold(params: Params, amount: float | Array, on: Pattern = KERNELS) -> Params:
-    """Return sign(w) max(|w| - amount, 0): weights drawn towards 0, and no further.
+    """Return sign(w) max(|w| - amount, 0): move weights towards 0, but not beyond.
 
     It is the proximal step of `L1`: instead of adding `L1(strength)` to the loss, apply it
     after each step of gradient descent with `amount` = rate · strength. Small weights then
@@ -133,8 +133,9 @@ def soft_threshold(params: Params, amount: float | Array, on: Pattern = KERNELS)
 
     Args:
         params: Parameters.
-        amount: Not negative.
-        on: Which leaves: a glob on their paths, or several. The others stay as they are.
+        amount: The shift towards 0, not negative.
+        on: The leaves to penalize: a glob on their paths, or several. The others are
+            unchanged.
 
     Returns:
         Parameters of the same dtypes.
@@ -161,8 +162,8 @@ def _penalty(
 ) -> Array:
     """Return Σ strength · Σ f(w) over the terms and the leaves that match.
 
-    It is summed in float32 at least, and has the widest of the leaves' dtypes, so that it
-    adds to a loss.
+    It is summed in float32 at least, and has the widest of the leaves' dtypes, so it can be
+    added to a loss.
     """
     chosen = jax.tree.leaves(tree.partition(params, on)[0])
     dtype = max((leaf.dtype for leaf in chosen), key=lambda dtype: dtype.itemsize)

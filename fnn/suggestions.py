@@ -1,7 +1,7 @@
 """Guess what an unknown name was meant to be; imported only if something fails.
 
-`ELSEWHERE` has the names of PyTorch, Keras, Flax, Equinox and Optax that differ in more
-than case and underscores, and `ABSENT` what fnn does not have.
+`ELSEWHERE` has the names of PyTorch, Keras, Flax, Equinox and Optax that differ from fnn's
+in more than case and underscores. `ABSENT` has the names of features that fnn lacks.
 """
 
 import ast
@@ -96,7 +96,7 @@ ELSEWHERE = {
     "fnn.schedules.Warmup": ["warmup_cosine_decay_schedule"],
     "fnn.data.batches": ["DataLoader"],
 }  # fmt: skip
-"""Names of other libraries, by the name of fnn's that does the same."""
+"""Names of other libraries, by fnn's equivalent."""
 
 ABSENT = {
     "attention": ["MultiHeadAttention", "MultiheadAttention", "Attention", "SelfAttention"],
@@ -107,7 +107,7 @@ ABSENT = {
     ],
     "spectral or weight normalization": ["SpectralNorm", "WeightNorm"],
 }  # fmt: skip
-"""Names of other libraries for what fnn does not have, by what that is."""
+"""Names of other libraries for features that fnn lacks, by feature."""
 
 ARGUMENTS = {
     "features": ["units", "out_features", "filters", "out_channels", "embedding_dim"],
@@ -127,11 +127,11 @@ ARGUMENTS = {
     "vocabulary": ["num_embeddings", "input_dim", "vocab_size"],
     "times": ["length", "n", "depth"],
 }
-"""Other libraries' words for arguments, by fnn's."""
+"""Argument names of other libraries, by fnn's."""
 
 
 def hint(module: str, name: str) -> str:
-    """Return what to add to the error for a name that a module does not have.
+    """Return the text to add to the error for a name that a module does not have.
 
     Example:
         >>> hint("fnn", "Linear")
@@ -147,7 +147,7 @@ def hint(module: str, name: str) -> str:
 
 
 def hint_on_paths(pattern: str | tuple[str, ...], paths: list[str]) -> str:
-    """Return what to add to the error for a glob, or several, that match no path.
+    """Return the text to add to the error for globs that match no path.
 
     Example:
         >>> hint_on_paths("*/layer/kernel", ["repeat_0/stack/kernel"])
@@ -161,12 +161,12 @@ def hint_on_paths(pattern: str | tuple[str, ...], paths: list[str]) -> str:
 
 
 def suggestion(module: str, name: str) -> str | None:
-    """Return the public name that is meant by one that a module does not have."""
+    """Return the public name most likely meant by a name that a module does not have."""
     plain = _plain(name)
-    # `fnn.layers.Dense` is `fnn.Dense`, and named so.
+    # `fnn.layers.Dense` is shown as `fnn.Dense`.
     names = public_names()
     own = [public for public in names if public.rpartition(".")[0] == module]
-    # First the same name, here and elsewhere in fnn, then the peers', then a slip.
+    # Try the same name here and elsewhere in fnn, then other libraries', then misspellings.
     for public in (*own, *names):
         if _plain(public) == plain:
             return public
@@ -181,7 +181,7 @@ def suggestion(module: str, name: str) -> str | None:
 
 
 def misnamed(owner: str, given: Iterable[str], fields: list[str]) -> str:
-    """Say which arguments a class does not have, and which are meant if that is known.
+    """Return an error text with the unknown arguments, and those likely meant.
 
     Example:
         >>> misnamed("fnn.Dropout", ["p"], ["rate"])
@@ -195,7 +195,7 @@ def misnamed(owner: str, given: Iterable[str], fields: list[str]) -> str:
         parts.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
     message = f"{owner} has no argument {', '.join(parts)}; it has {', '.join(fields)}"
     if "activation" in unknown:
-        message += "; an activation is a layer of its own, which comes next"
+        message += "; an activation is a separate layer, placed after it"
     return message
 
 
@@ -214,7 +214,7 @@ def public_names() -> list[str]:
 
 
 def _exported(package: Path) -> set[str]:
-    """Return what a package exports: names of its stub, or imported `as` themselves."""
+    """Return a package's exports: names of its stub, or imported `as` themselves."""
     stub, source = package / "__init__.pyi", package / "__init__.py"
     body = ast.parse((stub if stub.exists() else source).read_text(encoding="utf-8")).body
     imports = [node for node in body if isinstance(node, ast.ImportFrom)]
@@ -223,7 +223,7 @@ def _exported(package: Path) -> set[str]:
 
 
 def _defined(file: Path) -> list[str]:
-    """Return what a module defines, constants in capitals left out."""
+    """Return the names a module defines, without constants in capitals."""
     names = []
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -58,7 +58,7 @@ def scale(factor: Array | float, tree: PyTree) -> PyTree:
 
 
 def zeros_like(tree: PyTree) -> PyTree:
-    """Return zeros of the shapes and dtypes of `tree`, each leaf an array of its own.
+    """Return zeros of the shapes and dtypes of `tree`, each leaf a separate array.
 
     Example:
         >>> zeros_like({"w": jax.ShapeDtypeStruct((2,), "float32")})
@@ -112,8 +112,8 @@ def dot(a: PyTree, b: PyTree) -> Array:
 def norm(tree: PyTree) -> Array:
     """Return the Euclidean norm ‖tree‖ = √Σ xᵢ² over all elements of all leaves, ().
 
-    It is right wherever it is a number of its dtype, although a square may not be: the
-    norm of 3e20 and 4e20 is 5e20 in float32. Its derivative at 0 is 0.
+    It is right even if squares overflow, as long as the norm does not: the norm of 3e20 and
+    4e20 is 5e20 in float32. Its derivative at 0 is 0.
 
     Example:
         >>> norm({"a": jax.numpy.array([3.0]), "b": jax.numpy.array([4.0])})
@@ -127,13 +127,13 @@ def norm(tree: PyTree) -> Array:
 
 
 def stacked_axes(tree: PyTree) -> PyTree:
-    """Return a tree of integers: how many leading axes of a leaf count layers.
+    """Return a tree of integers: the number of leading axes of each leaf over layers.
 
     `fnn.Repeat` holds the parameters of its copies under the name `stack`, with a leading
     axis over the copies. So a leaf has one such axis for each `stack` among the names
     above it, if all leaves under that name have a first axis of one length; others, such
-    as the kernel (3, 4) and the bias (4,) of a layer that somebody called `stack`, are not
-    a stack. An operation on a layer's weights as a whole acts on each layer of a stack.
+    as the kernel (3, 4) and the bias (4,) of a layer that a user named `stack`, are not a
+    stack. An operation on a layer's weights as a whole acts on each layer of a stack.
 
     Example:
         >>> kernel = jax.numpy.ones((9, 4, 4))
@@ -149,7 +149,7 @@ def stacked_axes(tree: PyTree) -> PyTree:
                 under.setdefault(path[: depth + 1], []).append(i)
     for stack in sorted(under, key=len):  # the outer ones first
         members = under[stack]
-        # The length of the next axis, an empty tuple where there is none.
+        # The length of the next axis, or an empty tuple without one.
         lengths = {leaves[i][1].shape[counts[i] :][:1] for i in members}
         if len(lengths) == 1 and () not in lengths:
             for i in members:
@@ -168,7 +168,7 @@ def size(tree: PyTree) -> int:
 
 
 def nbytes(tree: PyTree) -> int:
-    """Return the number of bytes that the elements of all leaves take.
+    """Return the number of bytes of all leaves' elements.
 
     Example:
         >>> nbytes({"kernel": jax.numpy.ones((3, 2)), "bias": jax.numpy.ones(2)})
@@ -179,7 +179,7 @@ def nbytes(tree: PyTree) -> int:
 
 
 def all_finite(tree: PyTree) -> Array:
-    """Return whether no leaf holds a NaN or an infinity, ().
+    """Return whether all leaves are free of NaN and infinity, ().
 
     Example:
         >>> all_finite({"w": jax.numpy.array([1.0, jax.numpy.nan])})
@@ -216,7 +216,7 @@ def match(tree: PyTree, pattern: Pattern) -> PyTree:
 
     Args:
         tree: Any pytree.
-        pattern: A glob on the whole path, or a tuple of them, any of which may match.
+        pattern: A glob on the whole path, or a tuple of globs, any of which may match.
 
     Raises:
         ValueError: If a glob matches no leaf, which is nearly always a misspelling.
@@ -240,8 +240,8 @@ def match(tree: PyTree, pattern: Pattern) -> PyTree:
 def partition(tree: PyTree, pattern: Pattern) -> tuple[PyTree, PyTree]:
     """Split a tree into the leaves whose paths match `pattern`, and the others.
 
-    Both parts have the containers of `tree`, with `None`, which JAX takes for an empty
-    tree, in place of the leaves that are in the other. `merge` undoes it.
+    Both parts have the containers of `tree`. Leaves of the other part are `None`, which JAX
+    treats as an empty tree. `merge` undoes it.
 
     Raises:
         ValueError: If a glob matches no leaf.
@@ -257,7 +257,7 @@ def partition(tree: PyTree, pattern: Pattern) -> tuple[PyTree, PyTree]:
 
 
 def merge(a: PyTree, b: PyTree) -> PyTree:
-    """Put together what `partition` split.
+    """Merge the two parts of `partition`.
 
     Example:
         >>> merge(*partition({"body": 1.0, "head": 2.0}, "head"))
@@ -269,7 +269,7 @@ def merge(a: PyTree, b: PyTree) -> PyTree:
 
 
 def _adds_as_a_whole(node: Any) -> bool:
-    """Return whether a named tuple says itself how two of its kind are added."""
+    """Return whether a named tuple defines its own addition."""
     return isinstance(node, tuple) and type(node).__add__ is not tuple.__add__
 
 
@@ -278,7 +278,7 @@ def _join(path: Any) -> str:
 
 
 def _as_real(leaf: Any) -> Array:
-    """Return an array of floats of 32 bits at least, with the magnitudes of `leaf`."""
+    """Return an array of floats of at least 32 bits, with the magnitudes of `leaf`."""
     leaf = jnp.asarray(leaf)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         return jnp.abs(leaf)

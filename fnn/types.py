@@ -1,4 +1,4 @@
-"""Names for the types that signatures share."""
+"""Names for the types in signatures."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -14,30 +14,30 @@ Key: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 """Nested containers with arrays as leaves."""
 Params: TypeAlias = dict[str, Any]
-"""Nested dicts of arrays, the names being words."""
+"""Nested dicts of arrays, with words as names."""
 State: TypeAlias = dict[str, Any]
-"""Like `Params`: what a model carries from step to step without a gradient."""
+"""Like `Params`: the values that a model updates from step to step without a gradient."""
 Batch: TypeAlias = tuple[Any, ...]
 """`(x, y)` or `(x, y, weights)`: pytrees of arrays with a leading axis of examples."""
 Shape: TypeAlias = tuple[int, ...]
 Schedule: TypeAlias = Callable[[Array], Array]
 """From the number of steps taken, (), to a rate, ()."""
 Initializer: TypeAlias = Callable[..., Array]
-"""Called `(key, shape, dtype)`, as JAX's own initializers are."""
+"""Called `(key, shape, dtype)`, like JAX's own initializers."""
 
 
 def wide(dtype: Any) -> Any:
-    """Return the dtype to accumulate in: float32 in place of anything narrower."""
+    """Return the dtype to accumulate in: float32 instead of anything narrower."""
     return jnp.float32 if jnp.dtype(dtype).itemsize < 4 else jnp.dtype(dtype)
 
 
 def as_dtype(x: Any, dtype: Any) -> Any:
-    """Return an array in a dtype: itself if it is its own, so that nothing is traced."""
+    """Return an array in a dtype; if it has that dtype, itself, so nothing is traced."""
     return x if x.dtype == dtype else x.astype(dtype)
 
 
 def as_number(x: Any, dtype: Any) -> Any:
-    """Return what is combined with arrays of a dtype: a float itself, traced the sooner."""
+    """Return a number to combine with arrays of a dtype; a float itself traces faster."""
     if type(x) is float and jnp.issubdtype(dtype, jnp.inexact):
         return x
     return as_dtype(x, dtype) if isinstance(x, jax.Array) else jnp.asarray(x, dtype)

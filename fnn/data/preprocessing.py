@@ -303,7 +303,7 @@ def _scale(*statistics: NDArray) -> float:
 
 
 def _shifted(x: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
-    """Return (scale x - scale origin) / length in the dtype of x, computed in a wide one."""
+    """Return (scale x - scale origin) / length in x's dtype, computed in a wide one."""
     wide_x = as_dtype(x, origin.dtype)
     if scale != 1:
         wide_x, origin = wide_x * scale, origin * scale
@@ -311,7 +311,7 @@ def _shifted(x: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
 
 
 def _shifted_back(z: Any, origin: NDArray, length: NDArray, scale: float) -> Any:
-    """Return (length z + scale origin) / scale in the dtype of z, computed in a wide one."""
+    """Return (length z + scale origin) / scale in z's dtype, computed in a wide one."""
     wide_z = as_dtype(z, origin.dtype) * _divisor(length, scale)
     if scale != 1:
         return as_dtype((wide_z + origin * scale) / scale, z.dtype)

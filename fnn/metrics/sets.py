@@ -10,6 +10,6 @@ def of_a_set(name: str, output: Any, target: Any, instead: str) -> ValueError:
     return ValueError(
         f"{name} is a metric of a whole set, not a mean over examples; it "
         f"was given one example, {checks.describe(output)} and {checks.describe(target)}. "
-        f"Call it once on the result of fnn.predict for all examples; as a metric of fit or "
+        f"Call it once on fnn.predict's result for all examples; as a metric of fit or "
         f"evaluate, use one for an example, such as {instead}"
     )

@@ -87,7 +87,7 @@ class WeightedMean(NamedTuple):
         """Return the mean over the values of both."""
         if not isinstance(other, WeightedMean):
             raise TypeError(
-                f"a WeightedMean can only be added to a WeightedMean, got {checks.describe(other)}"
+                f"only a WeightedMean can be added to another, got {checks.describe(other)}"
             )
         return WeightedMean(
             _plus(self.total, *other.total), _plus(self.weight, *other.weight)
@@ -102,9 +102,7 @@ class WeightedMean(NamedTuple):
 def nothing(shape: tuple[int, ...], dtype: Any) -> WeightedMean:
     """Return empty means of a shape, for values of a dtype."""
     dtype = mean_dtype(dtype)
-    zeros = [
-        jnp.zeros(shape, dtype) for _ in range(4)
-    ]  # separate arrays, as they may be donated
+    zeros = [jnp.zeros(shape, dtype) for _ in range(4)]  # apart, so each may be donated
     return WeightedMean((zeros[0], zeros[1]), (zeros[2], zeros[3]))
 
 

@@ -100,7 +100,7 @@ def grey(axes: "Axes") -> "Colormap":
 
 
 def sequential(axes: "Axes") -> "Colormap":
-    """Return the map for lines and points: viridis without the part close to the background."""
+    """Return the map for lines and points: viridis without shades near the background."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
