@@ -60,7 +60,7 @@ def run(suite: Suite, options: argparse.Namespace) -> None:
     with workers(suite, rivals) as running:
         asked = running[rivals[0]]
         about = results.machine(asked.ask(about=True))
-        asked.restart()  # so that what tells of the device is no part of its memory
+        asked.restart()  # so the device's description is not in its memory
         accelerated = () if about["platform"] == "cpu" else suite.accelerated
         for case in (*suite.cases, *accelerated):
             if options.cases and not any(part in case for part in options.cases):

@@ -1,4 +1,4 @@
-"""What compiling a function of JAX takes, whichever library wrote it."""
+"""The cost of compiling a JAX function, whichever library wrote it."""
 
 import time
 from collections.abc import Callable

@@ -19,10 +19,10 @@ SAMPLE_SECONDS = 0.05  # a sample is of as many runs as take this long
 REST = 0.05  # seconds in which the threads of the rival before fall asleep
 SLOW_SECONDS = 3.0  # rivals that take longer, and many times as long as the first,
 SLOW_RATIO = 8.0
-SPARSE = 3  # are sampled in one of so many rounds
+SPARSE = 3  # sample them in one of this many rounds
 CASE_SECONDS = 60.0  # a case that takes longer has fewer rounds,
 FEWEST = 3  # but not fewer than these, unless fewer were asked for
-PROCESSES = 3  # of a rival, one after the other: where its memory lies is luck, and lasts
+PROCESSES = 3  # of a rival, one after the other: the place of its memory is luck, and lasts
 QUICK_SECONDS = 8.0  # a rival that takes longer to start and build keeps its process
 
 

@@ -1,4 +1,4 @@
-"""What a suite of benchmarks is made of: cases, and rivals that do the same work."""
+"""The parts of a benchmark suite: cases, and rivals that do the same work."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -39,10 +39,10 @@ class Suite:
             `RefusedError`; or `"module:function"`, for another function. Each has a process
             of its own, in which it imports what it needs. The first is what the others are
             compared with.
-        bases: Of rivals that are compared with another one than the first, that one.
-        tolerance: Of the proof, relative.
+        bases: The rival to compare with, for rivals not compared with the first.
+        tolerance: The relative tolerance of the proof.
         unit: In which times are shown, "ms", "µs" or "s".
-        per: What one run of a program is, such as "step".
+        per: The unit of one run of a program, such as "step".
         environment: Variables of the processes of some rivals.
         summary: Makes lines of text, such as exponents, of what was measured on, which is
             as `results.machine` returns it, and of the rows.
@@ -68,7 +68,7 @@ class Suite:
 
 @dataclasses.dataclass
 class Row:
-    """What was measured of one rival on one case."""
+    """The measurements of one rival on one case."""
 
     case: str
     rival: str

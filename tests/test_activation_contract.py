@@ -1,4 +1,4 @@
-"""What every activation promises."""
+"""The promises of every activation."""
 
 import chex
 import jax

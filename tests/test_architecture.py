@@ -1,6 +1,7 @@
 """The floors: a module imports only from floors below its own, or from its package."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,51 @@ def test_no_module_bears_the_name_of_what_it_exports():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         assert path.stem not in names, f"{path} exports {path.stem}"
+
+
+UNPLAIN = {
+    r"(^|[.:;|#] |\"{3})Of [^.\"]{3,60}, ": "begin with the subject, not 'Of X,'",
+    r"\bso (many|much)\b(?! (?:that|as)\b)": "use the argument's name, or 'this many'",
+    r"(?<!there )(?<!There )\b(is|are|be) no (?!longer|more|less|other|such)[a-z]": (
+        "negate the verb: 'is not a', 'neither ... nor'"
+    ),
+}
+"""Patterns that break the rules for plain English in CONTRIBUTING.md, and the remedy."""
+
+
+def unplain(text):
+    """Yield the number of each line that breaks a rule, with the remedy."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for pattern, remedy in UNPLAIN.items():
+            if re.search(pattern, line.strip()):
+                yield number, f"{remedy}: {line.strip()}"
+
+
+@pytest.mark.parametrize(
+    ("line", "breaks"),
+    [
+        ("Of no example, it is NaN.", True),
+        ("# Of few channels, runs are taken.", True),
+        ("# takes so many steps", True),
+        ("If it is no glob.", True),
+        ("Source: Of mice and men.", False),
+        ("It is no longer needed.", False),
+        ("If there are no examples.", False),
+    ],
+)
+def test_unplain_prose_is_found(line, breaks):
+    assert bool(list(unplain(line))) == breaks
+
+
+def test_prose_is_plain():
+    root = PACKAGE.parent
+    texts = [root / "README.md"]
+    for folder in ("fnn", "docs", "examples"):
+        for suffix in ("py", "pyi", "md"):
+            texts += (root / folder).rglob(f"*.{suffix}")
+    found = [
+        f"{path.relative_to(root)}:{number}: {problem}"
+        for path in sorted(texts)
+        for number, problem in unplain(path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n" + "\n".join(found)

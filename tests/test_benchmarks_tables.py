@@ -236,7 +236,7 @@ def test_an_unknown_suite_is_refused(run, capsys):
     assert "no suite ['fast']; there are ['fake']" in capsys.readouterr().err
 
 
-# What there is
+# The tables
 
 
 def test_suites_load_without_a_framework():

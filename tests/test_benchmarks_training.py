@@ -1,4 +1,4 @@
-"""What the rivals of the training step share: networks in numbers, and achieved FLOP/s."""
+"""Shared by the rivals of the training step: network sizes and achieved FLOP/s."""
 
 import numpy as np
 import pytest

@@ -302,7 +302,7 @@ def test_a_full_disk_harms_nothing(path):
             checkpoint.save(path, {"w": np.ones(10_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "what it held before is unharmed" in caught.value.__notes__[0]
+    assert "an existing file is unchanged" in caught.value.__notes__[0]
     np.testing.assert_array_equal(checkpoint.load(path)["w"], [1])
     assert not leftovers(path.parent)
 

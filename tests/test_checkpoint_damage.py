@@ -30,7 +30,7 @@ def content(path):
 
 
 def is_refused(path, content, **options):
-    """Return whether the documented error says that the content is no checkpoint."""
+    """Return whether the documented error rejects the content as a checkpoint."""
     path.write_bytes(content)
     try:
         checkpoint.load(path, **options)

@@ -69,7 +69,7 @@ BAD = {
     "number": (lambda: 3.0, "got float 3.0; give a NumPy or JAX array"),
     "path": (lambda: "x.npy", "got str 'x.npy'; give a NumPy or JAX array"),
 }
-# What NumPy holds without looking at it, so that it can be divided, and what it converts.
+# Objects that NumPy holds as they are, so they can be divided, and those it converts.
 ONLY_NUMPY = {
     "big-endian",
     "objects",

@@ -13,7 +13,7 @@ from test_public_api import MODULES, PUBLIC
 import fnn
 
 PAGES = sorted(DOCS.glob("*.md"))
-# What is at hand as `fnn.Dense` is not named as `fnn.layers.Dense` once more.
+# `fnn.Dense` is not listed again as `fnn.layers.Dense`.
 SHORTEST = {
     id(thing): min((n for n in PUBLIC if PUBLIC[n] is thing), key=len)
     for thing in PUBLIC.values()

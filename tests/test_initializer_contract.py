@@ -1,4 +1,4 @@
-"""What every initializer promises."""
+"""The promises of every initializer."""
 
 import functools
 

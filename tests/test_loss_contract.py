@@ -1,4 +1,4 @@
-"""What every loss and metric promises."""
+"""The promises of every loss and metric."""
 
 import itertools
 

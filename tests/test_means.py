@@ -100,7 +100,7 @@ def test_the_figures_of_searches_are_exact(dtype):
 
 
 def loops():
-    """Return loops that add a batch so many times, each compiled as one."""
+    """Return loops that add a batch `times` times, each compiled as one."""
 
     def by_scan(add, mean, times):
         return jax.lax.scan(lambda m, _: (add(m), None), mean, length=times)[0]
@@ -143,7 +143,7 @@ def test_merging_is_exact_and_tree_add_merges():
         assert sum(map(float, merged.weight)) == 2**24 + 3
         assert sum(map(float, merged.total)) == 2**24 + 21
         assert float(merged.result()) == pytest.approx(expected, rel=2e-7)
-    with pytest.raises(TypeError, match="merged with another"):
+    with pytest.raises(TypeError, match="can be added to another"):
         many + 1.0
 
 

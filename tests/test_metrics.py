@@ -200,7 +200,7 @@ def test_r2_of_constant_targets_is_nan():
 
 
 def test_confidence_on_a_bound_belongs_to_the_bin_below(x64):
-    """Of (0, 1/4], (1/4, 1/2], (1/2, 3/4] and (3/4, 1], the last two are empty."""
+    """The last two of (0, 1/4], (1/4, 1/2], (1/2, 3/4] and (3/4, 1] are empty."""
     p = jnp.array([[0.5, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.4, 0.3, 0.3, 0.0]])
     error = jax.jit(functools.partial(metrics.expected_calibration_error, bins=4))
     expected = (abs(1 - 0.9) + 0.25) / 3
@@ -333,7 +333,7 @@ def test_mean_takes_values_of_any_dtype():
         (lambda z, t: metrics.top_k_accuracy(z, 3, 1), ValueError, "got 3"),
         (lambda z, t: metrics.top_k_accuracy(z, 1, 4), ValueError, "at most .* 3, got 4"),
         (lambda z, t: metrics.top_k_accuracy(z, 1, 0), ValueError, "k must be a positive"),
-        (lambda z, t: metrics.binary_accuracy(z, 1), ValueError, "as many labels"),
+        (lambda z, t: metrics.binary_accuracy(z, 1), ValueError, "one label for each"),
         (lambda z, t: metrics.binary_accuracy(t, t), TypeError, "floating-point"),
         (lambda z, t: metrics.accuracy(t, 1), TypeError, "floating-point"),
         (
@@ -357,7 +357,7 @@ def test_mean_takes_values_of_any_dtype():
         (
             lambda z, t: metrics.expected_calibration_error(z[None] * 9, t[:1]),
             ValueError,
-            "takes probabilities, as jax.nn.softmax .* from 0 to 18",
+            "takes probabilities, such as jax.nn.softmax .* from 0 to 18",
         ),
         (
             metrics.expected_calibration_error,

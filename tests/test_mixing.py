@@ -131,7 +131,7 @@ def test_mixing_keeps_dtypes_and_shapes(make, dtype):
     ],
 )
 def test_examples_of_weight_0_are_mixed_into_nothing(augment):
-    """What does not count is 1e6; the sum over a mixture shows any of it."""
+    """Examples of weight 0 are 1e6; the sum over a mixture reveals them."""
     keep = np.array([1, 0, 1, 0, 0, 1, 0, 0], np.float32)
     x = np.where(keep[:, None, None, None] > 0, 1.0, 1e6) * np.ones((8, 4, 4, 1))
     y = np.where(keep[:, None] > 0, 0.5, 1e6) * np.ones((8, 2))

@@ -1,4 +1,4 @@
-"""What is compiled for which platform, and how."""
+"""Programs per platform, and their compilation."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What pictures show: lines, labels, limits, legends."""
+"""The contents of pictures: lines, labels, limits, legends."""
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -273,7 +273,7 @@ def test_what_is_not_finite_is_left_out():
     assert center.images[0].get_clim() == (1, 2)
     plots.surface([1, 2], [1, 2], [[1.0, np.nan], [2.0, 4.0]], log=True, axes=right)
     assert right.collections[0].get_clim() == (1, 4)
-    assert not right.lines  # (0, 0) lies outside
+    assert not right.lines  # (0, 0) is outside
 
 
 @pytest.mark.parametrize("log", [False, True])

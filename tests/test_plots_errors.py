@@ -1,4 +1,4 @@
-"""What pictures refuse, before anything is drawn."""
+"""Errors of pictures, raised before anything is drawn."""
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ BAD = {
         lambda: plots.band([0], [0], [-1]),
         "deviation must be at least 0, got -1",
     ),
-    "bars": (lambda: plots.bars({}, label="x"), "values must map names"),
+    "bars": (lambda: plots.bars({}, label="x"), "values must map at least one name"),
     "bars, text": (
         lambda: plots.bars({"a": "b"}, label="x"),
         "values must be real numbers",
@@ -62,7 +62,7 @@ BAD = {
     "heat_map": (lambda: plots.heat_map(TRIALS, "width", "b", "accuracy"), "table .*'b'"),
     "heat_map, lengths": (
         lambda: plots.heat_map({"a": [1], "b": [1, 2], "c": [1]}, "a", "b", "c"),
-        r"columns of one length above 0, got \{'a': 1, 'b': 2, 'c': 1\}",
+        r"columns of equal length above 0, got \{'a': 1, 'b': 2, 'c': 1\}",
     ),
     "histograms": (lambda: plots.histograms({"a": []}), "values must be real numbers"),
     "influence, images": (
@@ -105,7 +105,7 @@ BAD = {
         lambda: plots.paths(bowl, {"a": X}, low=[1, 2, 3], high=0),
         r"low must be real numbers of shape \(2,\), got int64\[3\]",
     ),
-    "schedules": (lambda: plots.schedules({}, 3), "schedules must map names"),
+    "schedules": (lambda: plots.schedules({}, 3), "schedules must map at least one name"),
     "schedules, steps": (lambda: plots.schedules({"a": jnp.sin}, 0), "steps must be"),
     "signals": (
         lambda: plots.signals({"a": [1.0, -1.0]}),

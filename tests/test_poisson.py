@@ -68,7 +68,7 @@ def test_what_is_left_out_is_random():
 
 
 def test_equal_words_are_ordered_at_random():
-    """Of 8 examples with one word, each is the first in an eighth of the cases."""
+    """Each of 8 examples with one word is the first in an eighth of the cases."""
     words = jnp.zeros(8, jnp.uint32)
     keys = jax.random.key_data(jax.random.split(jax.random.key(0), 4000))
     order = functools.partial(poisson._first, 1, words, impl="threefry2x32")

@@ -53,7 +53,7 @@ def test_exported_thing_is_documented_with_an_example(name):
     own = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
     doc = own or ""
     if inspect.isclass(thing) and issubclass(thing, tuple):
-        # What functions return; their examples show it.
+        # Results of functions; the functions' examples show them.
         assert doc
         assert not doc.startswith(f"{thing.__name__}(")
         return
@@ -103,7 +103,7 @@ PACKAGES = [module for module in MODULES if hasattr(module, "__path__")]
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_package_only_re_exports_by_name(package):
-    """What is not exported is not to be had from a package by accident."""
+    """A package does not leak names that it does not export."""
     for node in statements(package):
         if ast.unparse(node) in EXPLAINED:
             continue
@@ -119,7 +119,7 @@ def test_package_only_re_exports_by_name(package):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_signatures_have_no_catch_all(name):
-    """What combinators name is the user's choice; nothing else takes any keyword."""
+    """Names in combinators are the user's choice; nothing else takes any keyword."""
     thing = PUBLIC[name]
     if inspect.isclass(thing) and issubclass(
         thing, fnn.layers.combinators._OfParts | Exception

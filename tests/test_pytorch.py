@@ -231,7 +231,7 @@ def test_resnet_20():
     torch.manual_seed(0)
     theirs.train()
     with torch.no_grad():
-        theirs(channels_first(x))  # running statistics as of training
+        theirs(channels_first(x))  # running statistics, updated as in training
     theirs.eval()
     params, state = pytorch.from_state_dict(theirs.state_dict(), ours, x[0], names=names)
     with torch.no_grad():

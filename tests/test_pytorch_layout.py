@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_listed():
         pytorch.from_state_dict(state_dict, model, x)
     assert str(caught.value).splitlines()[1:] == [
         "  'bias' is missing: float32[2], for 'params/bias'",
-        "  'gain' has no place",
+        "  'gain' is not in the model",
         "  'weight' is float32[3,2], but 'params/kernel' needs float32[2,3]",
     ]
 
@@ -92,12 +92,12 @@ def test_what_does_not_fit_is_listed():
         (
             fnn.Sequential(fnn.Dense(8), fnn.Reshape((2, 2, 2))),
             (3,),
-            "orders the elements of an image otherwise, which reaches 'reshape_0'",
+            "orders the elements of an image differently, which affects 'reshape_0'",
         ),
         (
             fnn.Sequential(fnn.Residual(fnn.Flatten(), shortcut=fnn.Flatten())),
             (2, 2, 3),
-            "which reaches 'residual_0'",
+            "which affects 'residual_0'",
         ),
         (
             fnn.Sequential(fnn.Flatten(), fnn.GroupNorm(2)),

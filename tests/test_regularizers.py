@@ -1,4 +1,4 @@
-"""What every regularizer promises, and what penalties do to training."""
+"""The promises of every regularizer, and the effect of penalties on training."""
 
 import functools
 import inspect
@@ -132,7 +132,7 @@ def test_dtypes_may_be_mixed():
     assert value == 5
 
 
-# What they do
+# Effects
 
 
 @pytest.mark.parametrize("m", [1, 40])

@@ -120,7 +120,7 @@ def test_tables_name_what_exists():
         (lambda: fnn.MaxPool(kernel_size=2), "(did you mean 'window'?)"),
         (lambda: fnn.Dense(3, bais=False), "'bais' (did you mean 'bias'?)"),
         (lambda: fnn.Dense(3, bias=True, qwerty=1), "argument 'qwerty'; it has features"),
-        (lambda: fnn.Dense(3, activation="relu"), "is a layer of its own"),
+        (lambda: fnn.Dense(3, activation="relu"), "is a separate layer"),
         (lambda: fnn.optimizers.Adam(lr=1e-3), "(did you mean 'learning_rate'?)"),
         (lambda: fnn.initializers.Normal(stdd=0.1), "(did you mean 'std'?)"),
         (fnn.Dense, "missing 1 required positional argument: 'features'"),

@@ -1,4 +1,4 @@
-"""What every value promises."""
+"""The promises of every value."""
 
 import dataclasses
 import pickle

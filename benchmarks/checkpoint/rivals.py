@@ -62,7 +62,7 @@ def fnn_checkpoint(case: str) -> Program:
 
 
 def fnn_in_a_step(case: str) -> Program:
-    """Of the same, what `Checkpointer` keeps a step waiting for."""
+    """The part for which `Checkpointer` makes a step wait."""
     from fnn.checkpoint import Checkpointer
 
     kind, size = case.split(", ")

@@ -1,4 +1,4 @@
-"""What makes steps of convolutional networks faster on a CPU, beside PyTorch."""
+"""Ways to speed up steps of convolutional networks on a CPU, beside PyTorch."""
 
 from benchmarks.suite import FNN, Suite
 

@@ -1,4 +1,4 @@
-"""What the rivals share: parameters, their loss, and how a step is run."""
+"""Shared by the rivals: parameters, their loss, and how a step is run."""
 
 from collections.abc import Callable
 from typing import Any

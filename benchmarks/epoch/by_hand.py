@@ -1,6 +1,6 @@
 """Loops by hand over the hand-written step of `benchmarks.training`.
 
-`scan` is one compiled `lax.scan` over an epoch, on data that lies on the device. `loop`
+`scan` is one compiled `lax.scan` over an epoch, on data on the device. `loop`
 calls the jitted, donated step with rows that NumPy gathers.
 """
 

@@ -1,4 +1,4 @@
-"""`fnn.fit`, on data that lies on the device."""
+"""`fnn.fit`, on data on the device."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What `fnn.fit` pays for watching, checkpoints and streaming: an epoch of MNIST."""
+"""The cost of monitoring, checkpoints and streaming in `fnn.fit`: an epoch of MNIST."""
 
 from benchmarks.suite import Suite
 

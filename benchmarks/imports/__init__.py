@@ -1,4 +1,4 @@
-"""What it takes to import a library, in a process that begins."""
+"""The cost of importing a library, in a new process."""
 
 from benchmarks.suite import Suite
 
@@ -14,7 +14,7 @@ MODULES = {
     "PyTorch": "torch",
 }
 ALONE, OVER_JAX, SCRIPT = "alone", "over JAX", "for a training script, over JAX"
-# What a script that trains a network needs besides, where that is more than the import.
+# Other imports of a script that trains a network, if it needs any.
 SCRIPTS = {
     "fnn": (
         "fnn.Sequential, fnn.Dense, fnn.losses.softmax_cross_entropy, fnn.optimizers.Adam, "

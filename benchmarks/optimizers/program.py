@@ -1,4 +1,4 @@
-"""What the rivals share: the leaves, and how a donated update is compiled and run."""
+"""Shared by the rivals: the leaves, and how a donated update is compiled and run."""
 
 from collections.abc import Callable
 from typing import Any

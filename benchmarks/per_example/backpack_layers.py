@@ -1,4 +1,4 @@
-"""What BackPACK's extensions leave with the parameters, where they know the layer."""
+"""The results that BackPACK's extensions attach to parameters of known layers."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ def generator(name: str) -> np.random.Generator:
 
 
 def weights(path: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return what lies at a path, in the layout of fnn: a kernel is (..., in, out)."""
+    """Return the array at a path, in the layout of fnn: a kernel is (..., in, out)."""
     drawn = generator(path).standard_normal(shape, dtype=np.float32)
     name = path.rpartition("/")[2]
     if name in OFFSETS:

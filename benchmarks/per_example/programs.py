@@ -1,4 +1,4 @@
-"""What the rivals in JAX share: a compiled program, its figures, and its proof."""
+"""Shared by the rivals in JAX: a compiled program, its figures, and its proof."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

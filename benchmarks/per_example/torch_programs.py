@@ -1,4 +1,4 @@
-"""What the rivals in PyTorch share: problems, their limits, and their proofs."""
+"""Shared by the rivals in PyTorch: problems, their limits, and their proofs."""
 
 import warnings
 from collections.abc import Callable, Iterable

@@ -46,7 +46,7 @@ def measured(train: Callable[[], Any]) -> Program:
 
 
 def together(case: str, at_once: int | None) -> Program:
-    """Train by one compiled program, which maps so many networks by `vmap`."""
+    """Train by one compiled program, which maps the networks by `vmap`."""
     count, (inputs, *widths) = parts(case)
     objective = fnn.supervised(fnn.models.mlp(*widths), LOSS)
 

@@ -1,4 +1,4 @@
-"""What compiled steps take of a chip, as a file and as tables of the README."""
+"""The use of a chip by compiled steps, as a file and as tables of the README."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import results, tables
 
-# Of one v5e chip, as Google publishes it: bfloat16, and all four links together.
+# One v5e chip, by Google's figures: bfloat16, and all four links together.
 PEAK, BANDWIDTH, LINKS = 197e12, 819e9, 200e9
 KEY = ("topology", "network", "strategy", "step")
 
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def seconds(self) -> tuple[float, float, float]:
-        """Of arithmetic, of traffic with the memory, and of communication, at the peaks."""
+        """Times of arithmetic, memory traffic and communication, at the peaks."""
         return self.flops / PEAK, self.traffic / BANDWIDTH, self.sent / LINKS
 
     @property

@@ -1,4 +1,4 @@
-"""What the rivals share: weights, a batch, and how a step is compiled and run."""
+"""Shared by the rivals: weights, a batch, and how a step is compiled and run."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,7 +48,7 @@ def batch(case: str) -> tuple[np.ndarray, np.ndarray]:
 def program(case: str, step: Callable[..., Any], state: Any) -> Program:
     """Return the program of a step `(state, x, y) -> (state, loss)`.
 
-    What is timed is the step, or with the cases of `compile` its compilation.
+    The step is timed, or with the cases of `compile` its compilation.
     """
     data = tuple(map(jax.numpy.asarray, batch(case)))
     shapes = jax.eval_shape(lambda state: state, state)

@@ -29,7 +29,7 @@ def margins(padding, spatial, reach, stride):
 
 
 def windows(x, size, stride=1, dilation=1, padding="valid", fill=0.0):
-    """Return what lies under the window at every position: (positions..., window..., c)."""
+    """Return the elements in the window at each position: (positions..., window..., c)."""
     axes = len(size)
     stride, dilation = tuples(stride, axes), tuples(dilation, axes)
     reach = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]

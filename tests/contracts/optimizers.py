@@ -11,7 +11,7 @@ from fnn import optimizers, schedules
 
 
 class SequenceRow(NamedTuple):
-    """What is told one value after the other, and what it says: values -> outputs."""
+    """An object that gets one value after the other: values -> outputs."""
 
     make: Callable[[], Any]
     oracle: Callable[[list[float]], list[float]]

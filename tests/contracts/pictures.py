@@ -1,4 +1,4 @@
-"""What the tests of pictures share: a row for each function, and what axes show."""
+"""Shared by the tests of pictures: a row for each function, and the axes' contents."""
 
 import jax
 import jax.numpy as jnp

@@ -15,7 +15,7 @@ class RegularizerRow(NamedTuple):
     oracle: Callable[..., float]
 
 
-# What a model with a convolution, a normalization and two dense layers has.
+# Parameters of a model with a convolution, a normalization and two dense layers.
 SHAPES = {
     "conv_0": {"bias": (2,), "kernel": (3, 3, 1, 2)},
     "batch_norm_0": {"scale": (2,), "shift": (2,)},

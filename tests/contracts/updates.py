@@ -1,4 +1,4 @@
-"""What optimizers compute, by their published formulas, in NumPy.
+"""The updates of optimizers by their published formulas, in NumPy.
 
 An oracle is a generator that is sent (gradients, parameters), each one vector of all
 elements in the order of `SHAPES`, and yields updates.

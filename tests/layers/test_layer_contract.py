@@ -1,4 +1,4 @@
-"""What every layer promises."""
+"""The promises of every layer."""
 
 import functools
 

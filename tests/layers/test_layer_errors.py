@@ -88,11 +88,11 @@ BROKEN = {
     "a text": (Broken(({"w": "a"}, {})), "arrays as leaves.*w: str 'a'"),
     "only y": (Broken(output=X), r"apply of Broken must return a pair \(output, state\)"),
     "two rows": (Broken(output=np.ones((2, 3))), r"pair.*got float64\[2,3\].*forward"),
-    "no y": (Broken(output=(None, {})), r"Broken\(.* gives None in place of an output"),
-    "x[0]": (OfValues(lambda x: x[0]), "init of OfValues looks at more than shape and"),
-    "sum of x": (OfValues(jnp.sum), "all there is: a jax.ShapeDtypeStruct; x.shape"),
-    "x.T": (OfValues(lambda x: x.T), "init of OfValues looks at more"),
-    "2 x": (OfValues(lambda x: 2 * x), "init of OfValues looks at more"),
+    "no y": (Broken(output=(None, {})), r"Broken\(.* returned None instead of an output"),
+    "x[0]": (OfValues(lambda x: x[0]), "init of OfValues reads more of x than shape and"),
+    "sum of x": (OfValues(jnp.sum), "x is a jax.ShapeDtypeStruct; x.shape"),
+    "x.T": (OfValues(lambda x: x.T), "init of OfValues reads more"),
+    "2 x": (OfValues(lambda x: 2 * x), "init of OfValues reads more"),
     "init of key": (InitOfKey(), r"init of InitOfKey must take \(self, key, x\), it takes"),
     "forward of x": (ForwardOfX(), r"must take \(self, params, x\), it takes \(self, x\)"),
     "forward of key": (ForwardOfKey(), r"forward of ForwardOfKey must take \(self, params"),
@@ -102,7 +102,7 @@ BROKEN = {
         "there is no 'weight': params has 'w'",
     ),
     "two arguments": (lambda x, y: x, r"as a layer, must take \(x\), it takes \(x, y\)"),
-    "nothing": (lambda x: None, "gives None in place of an output"),
+    "nothing": (lambda x: None, "returned None instead of an output"),
     "NumPy": (numpy_of, "numpy_of, as a layer, computes in NumPy.*jax.numpy"),
 }
 
@@ -272,7 +272,7 @@ def test_parameters_of_another_width_are_named_by_load(tmp_path):
     with pytest.raises(ValueError, match=message):
         checkpoint.load(tmp_path / "w.safetensors", own)
     for call in (checkpoint.load, checkpoint.save):
-        with pytest.raises(TypeError, match=r"path must be that of a file, got \{dense_0"):
+        with pytest.raises(TypeError, match=r"must be the path of a file, got \{dense_0"):
             call(own, tmp_path / "w.safetensors")
 
 
@@ -358,5 +358,5 @@ def test_tensors_are_not_saved_and_say_what_to_give(tmp_path):
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"'w' must be an array.*give its detach\(\)"):
         checkpoint.save(tmp_path / "w", {"w": torch.zeros(2, requires_grad=True)})
-    with pytest.raises(TypeError, match="'w' must be an array of JAX's or NumPy's"):
+    with pytest.raises(TypeError, match="'w' must be a JAX or NumPy array"):
         checkpoint.save(tmp_path / "w", {"w": torch.zeros(2)})

@@ -117,7 +117,7 @@ def test_constant_inputs_are_finite_with_their_gradients(make, shape):
         gradient, y = gradient_and_output(jnp.full(shape, fill))
         chex.assert_tree_all_finite((gradient, y))
         if make is not RMSNorm and abs(fill) < 10:
-            # What rounding leaves of 3 less its mean, 2e-7, over the root of eps.
+            # The rounding error of 3 minus its mean, 2e-7, over the root of eps.
             chex.assert_trees_all_close(y, jnp.zeros(shape), atol=1e-4)
 
 
@@ -148,7 +148,7 @@ def test_numpy_arrays_are_taken_in_the_precision_of_jax():
         chex.assert_trees_all_equal(y, expected)
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(

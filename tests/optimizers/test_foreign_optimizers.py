@@ -14,7 +14,7 @@ from fnn import optimizers
 
 
 class Seen(NamedTuple):
-    """What the last update was told."""
+    """The arguments of the last update."""
 
     value: Any
     grad: Any

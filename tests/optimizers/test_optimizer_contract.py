@@ -1,4 +1,4 @@
-"""What every optimizer, schedule, controller and average promises."""
+"""The promises of every optimizer, schedule, controller and average."""
 
 import pickle
 
@@ -189,7 +189,7 @@ def test_optimizer_minimizes_a_quadratic(row):
 
 @over({name: row for name, row in OPTIMIZERS.items() if "," not in name})
 def test_optimizer_can_be_differentiated(row, x64):
-    """Forward and backward, and also where gradients are zero, as of dead units."""
+    """Forward and backward, and also where gradients are zero, as for dead units."""
     optimizer, params = row.make(), parameters()
     grads = parameters() | {"d": jnp.zeros(())}
     state = optimizer.init(params)
@@ -252,7 +252,7 @@ def test_optimizer_moves_a_stack_of_layers_as_it_moves_each(row, x64):
     ids=["ClipByGlobalNorm", "ClipByNorm", "LAMB", "Muon"],
 )
 def test_optimizer_that_divides_by_a_norm_does_so_in_any_unit(make, unit_of_params):
-    """Of parameters for `LAMB`, of gradients for the others, which make a unit of it."""
+    """The parameters for `LAMB`; for the others the gradients, which they normalize."""
     optimizer = make()
     update = jax.jit(lambda g, p: optimizer.update(g, optimizer.init(p), p)[0]["kernel"])
     vector, moves = jnp.array([[3.0, 4.0]]), {}

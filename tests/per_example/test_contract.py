@@ -27,7 +27,7 @@ def test_every_answer_is_that_of_the_loop_where_memory_is_ample(row, x64):
 
 @over(NETWORKS)
 def test_rule_is_the_cheapest_and_dtypes_are_kept(row):
-    """Of the parameters, that is; norms have at least float32."""
+    """The parameters' dtype is kept; norms have at least float32."""
     params, batch = draw(row, jnp.bfloat16)
 
     def ask(params, *batch):

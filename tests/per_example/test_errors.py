@@ -1,4 +1,4 @@
-"""What `per_example` refuses, and what it says of how it works."""
+"""Errors of `per_example`, and its report of how it works."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What holds for the gradients of any batch: laws, and the edges of what there is."""
+"""Laws for the gradients of any batch, and edge cases."""
 
 import functools
 

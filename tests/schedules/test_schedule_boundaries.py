@@ -146,7 +146,7 @@ def test_rates_are_exact_in_64_bits(x64):
 
 def test_rates_are_exact_without_compilation():
     steps = STEPS.astype(np.int32)
-    with jax.debug_key_reuse(False):  # half of the cost, and there are no keys
+    with jax.debug_key_reuse(False):  # half of the cost; the test has no keys
         check(rates_of(1.0, steps, each=lambda schedule: schedule), steps, np.float32)
 
 
@@ -165,7 +165,7 @@ def test_the_worked_boundaries():
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint32])
 def test_steps_may_be_integers_of_any_size(dtype):
-    """What the dtype of the step can't hold, it does not have to."""
+    """The dtype of the step need not hold numbers beyond its range."""
     schedule = schedules.Warmup(schedules.CosineDecay(1.0, 1000), 300)
     for step in (0, 100, 127):
         np.testing.assert_allclose(schedule(dtype(step)), step / 300, rtol=1e-6)

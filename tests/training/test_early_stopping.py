@@ -136,7 +136,7 @@ def test_fit_stops_and_returns_the_best():
 
 
 def test_best_is_kept_where_training_ends_before_patience():
-    """What is watched here is the largest loss, which comes early."""
+    """The monitored value is the largest loss, which comes early."""
     seen = []
     stopping = fnn.EarlyStopping(50, grows=True)
     result = fit(early_stopping=stopping, callbacks=[seen.append], epochs=9)

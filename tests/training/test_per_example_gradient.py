@@ -153,7 +153,7 @@ def test_fit_and_train_hand_the_state_on_and_checkpoints_save_it(tmp_path):
 
 
 class StopError(Exception):
-    """What ends training in the middle."""
+    """The exception that ends training in the middle."""
 
 
 def test_it_is_resumed_to_the_same_bits_from_the_middle_of_an_epoch(tmp_path, monkeypatch):

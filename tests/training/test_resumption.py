@@ -138,7 +138,7 @@ def test_interrupt_saves_what_was_trained(tmp_path, start_training, uninterrupte
 
 
 class StopError(Exception):
-    """What a callback raises to end training in the middle."""
+    """The exception of a callback that ends training in the middle."""
 
 
 def interrupted(epochs):
@@ -347,5 +347,5 @@ def test_training_goes_on_from_sums_without_their_errors(tmp_path, monkeypatch, 
     fnn.checkpoint.save(path, arrays, metadata=metadata)
     resumed, whole = fit(tmp_path), fit()
     chex.assert_trees_all_equal(resumed.params, whole.params)
-    # What the sums had lost by rounding is lost.
+    # The rounding errors of the sums are lost.
     np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-6)

@@ -21,7 +21,7 @@ from fnn.sharding.meshes import spread
 from fnn.types import Array, Shape, wide
 
 # A convolution's copies are multiplied faster while they are in the caches of a CPU, which
-# hold those of several layers at once. With 4 or 8 MiB, LeNet and its like are no faster in
+# hold those of several layers at once. With 4 or 8 MiB, LeNet and others are not faster in
 # the suite `per_example` of benchmarks, and take up to twice the memory.
 CACHED_BYTES = 2**21
 # Form g if it is at most this many times larger than its factors. Forming costs one product

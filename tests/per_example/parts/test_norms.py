@@ -52,7 +52,7 @@ def test_gram_form_is_within_its_bound(case, dtype):
 @pytest.mark.parametrize("rule", ["rank_one", "centred_gram"])
 @pytest.mark.parametrize("n", [1, 2])
 def test_no_norm_is_too_small_at_any_magnitude(rule, n):
-    """What is taken to be smaller than it is would not be clipped; infinite is safe."""
+    """A norm below the true one would not be clipped; an infinite one is safe."""
     powers = 10.0 ** np.arange(-44, 39)
     a, g = (x.ravel() for x in np.meshgrid(powers, [1e-30, 1e-3, 1.0, 1e12, 3e38]))
     a = np.stack([a, *[np.full_like(a, 1e38)] * (n - 1)], 1)  # the others are multiplied

@@ -77,7 +77,7 @@ def test_influence_foretells_what_a_step_does_to_the_loss(case, x64):
 
 
 def test_checkpoints_may_come_one_by_one(case, x64):
-    """A generator, as of files; what it runs is compiled once for all of them."""
+    """A generator, as for files; one compiled program serves all checkpoints."""
     checkpoints, train, test = case
     traced = []
 

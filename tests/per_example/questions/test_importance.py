@@ -32,7 +32,7 @@ def sampled(norms, smoothing):
 
 
 def test_norms_give_the_least_variance():
-    """Of w g at its own norms, and no other smoothing has less."""
+    """The variance of w g at its own norms; no other smoothing has less."""
     rng = np.random.default_rng(0)
     gradients = rng.normal(size=(6, 3)) * np.arange(1, 7)[:, None]
     norms = np.linalg.norm(gradients, axis=1)

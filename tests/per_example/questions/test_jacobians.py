@@ -56,7 +56,7 @@ def test_neural_tangent_kernel_takes_vectors():
 
 
 def test_neural_tangent_kernel_of_a_linear_map_is_that_of_its_inputs(x64):
-    """Of W x, it is ⟨x, x'⟩ for the same output, else 0."""
+    """For W x it is ⟨x, x'⟩ for the same output, else 0."""
     x = np.random.default_rng(0).normal(size=(4, 3))
     kernel = per_example.neural_tangent_kernel(lambda w, x: w @ x, jnp.zeros((2, 3)), x)
     expected = np.einsum("ij,ab->ijab", x @ x.T, np.eye(2))

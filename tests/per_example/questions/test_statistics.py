@@ -82,7 +82,7 @@ def test_noise_scale_of_one_example_is_nan():
 
 
 def test_noise_scales_are_averaged_apart_over_steps():
-    """Of a stream of batches, under scan, and for each parameter by itself."""
+    """For a stream of batches, under scan, and for each parameter alone."""
     decay, steps = 0.8, 7
     x = np.random.default_rng(1).normal(size=(steps, 4, 3)) + 1
     average = fnn.optimizers.ExponentialMovingAverage(decay)

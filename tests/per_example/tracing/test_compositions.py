@@ -42,7 +42,7 @@ def heads(w, x):
 
 
 def lookup(w, x):
-    """What is looked up depends on the example."""
+    """The rows looked up depend on the example."""
     return x * w[jnp.argmax(x, -1)] + w.at[jnp.array([5])].get(mode="fill", fill_value=1)
 
 
