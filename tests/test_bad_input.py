@@ -176,7 +176,7 @@ def test_init_from_a_shape_that_is_none():
         ),
         ({"metrics": metrics.accuracy}, TypeError, "metrics must be a mapping.*accuracy"),
         ({"metrics": {"a": "b"}}, TypeError, r"metrics\['a'\] must be a function.*str 'b'"),
-        ({"metrics": {1: metrics.accuracy}}, TypeError, "texts as names, got 1"),
+        ({"metrics": {1: metrics.accuracy}}, TypeError, "strings as names, got 1"),
         ({"augment": [fnn.data.RandomFlip()]}, TypeError, r"one function.*Augmentations\("),
         ({"augment": "flip"}, TypeError, r"augment must be a function of \(key, x\)"),
         ({"augment": fnn.data.RandomFlip}, TypeError, "augment is the class fnn.data.Rand"),
@@ -349,7 +349,7 @@ def test_layer_without_a_body():
 
 
 def test_shapes_of_losses_and_metrics():
-    with pytest.raises(ValueError, match=r"shape; got float32\[3\] and float32\[3,1\]"):
+    with pytest.raises(ValueError, match=r"one shape; got float32\[3\] and float32\[3,1\]"):
         losses.squared_error(jnp.zeros(3), jnp.zeros((3, 1)))
     with pytest.raises(ValueError, match=r"use jax\.vmap"):
         losses.softmax_cross_entropy(jnp.zeros((5, 3)), jnp.zeros(5, jnp.int32))

@@ -53,7 +53,7 @@ def test_idx_file_truncated_at_any_length_is_refused(tmp_path):
     path = tmp_path / "array"
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        reason = "no IDX file" if length < 4 else "truncated"
+        reason = "not an IDX file" if length < 4 else "truncated"
         with pytest.raises(ValueError, match=f"array is {reason}"):
             read_idx(path)
 
@@ -63,7 +63,7 @@ def test_gzip_file_truncated_at_any_length_is_refused(tmp_path):
     path = tmp_path / "array.gz"
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"array.gz is (damaged|no IDX file)"):
+        with pytest.raises(ValueError, match=r"array.gz is (damaged|not an IDX file)"):
             read_idx(path)
 
 

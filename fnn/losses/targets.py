@@ -22,7 +22,7 @@ def pair(output: Any, target: Any, owner: str) -> tuple[Array, Array]:
     given, output, target = output, jnp.asarray(output, dtype), jnp.asarray(target)
     if target.shape != output.shape and not target.size == output.size == 1:
         raise ValueError(
-            f"{owner} takes an output and a target of the same shape; got "
+            f"{owner} takes an output and a target of one shape; got "
             f"{checks.describe(given)} and {checks.describe(target)}"
         )
     return output, target.astype(dtype).reshape(output.shape)

@@ -41,7 +41,7 @@ def test_csv_is_read_by_others(tmp_path):
 def test_bad_files_and_columns_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must end in \.csv or \.jsonl"):
         save_history(HISTORY, tmp_path / "history.txt")
-    with pytest.raises(ValueError, match="columns of equal length"):
+    with pytest.raises(ValueError, match="columns of one length"):
         save_history({"a": [1.0], "b": [1.0, 2.0]}, tmp_path / "h.csv")
     with pytest.raises(ValueError, match=r"must end in \.jsonl"):
         LogToFile("log.csv")
