@@ -146,7 +146,10 @@ def _trace(
             f"give it x[None] and take its only value"
         )
         if type(error) in (TypeError, ValueError, IndexError):  # as JAX's of shapes are
-            raise type(error)(f"{said}. It raised: {error}") from error
+            clear = type(error)(f"{said}. It raised: {error}")
+            for note in getattr(error, "__notes__", ()):  # the path of the layer
+                clear.add_note(note)
+            raise clear from error
         error.add_note(said)
         raise
     return graph, aux_shape

@@ -154,9 +154,9 @@ def test_summary_counts_every_copy():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (fnn.Dense(3), r"makes float32\[3\] of float32\[4\]"),
-        (lambda x: x.astype("bfloat16"), r"makes bfloat16\[4\] of float32\[4\]"),
-        (lambda x: (x, x), r"makes \(float32\[4\], float32\[4\]\) of float32\[4\]"),
+        (fnn.Dense(3), r"maps float32\[4\] to float32\[3\]"),
+        (lambda x: x.astype("bfloat16"), r"maps float32\[4\] to bfloat16\[4\]"),
+        (lambda x: (x, x), r"maps float32\[4\] to \(float32\[4\], float32\[4\]\)"),
     ],
     ids=["shape", "dtype", "structure"],
 )
