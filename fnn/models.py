@@ -78,7 +78,7 @@ def logistic_regression(classes: int = 2) -> Sequential:
 
 
 def mlp(*widths: int, activation: Activation = relu, dropout: float = 0.0) -> Sequential:
-    """Make a multi-layer perceptron; the last width is that of the linear output.
+    """Make a multi-layer perceptron; the last width is the number of outputs.
 
     Args:
         *widths: Output features of each layer: `mlp(512, 512, 10)` has two hidden ones.

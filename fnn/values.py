@@ -7,8 +7,8 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, TypeVar, dataclass_transform
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -27,9 +27,26 @@ JAX_NAMESPACES = (
 )
 
 
+class _NamedArguments:
+    """Base that refuses arguments which a class does not have, and names what is meant."""
+
+    _arguments_of_init: ClassVar[frozenset[str] | None] = frozenset()
+    """The names that `__init__` takes; `None` if it is written by hand."""
+
+    def __new__(cls, *_: Any, **named: Any) -> Self:
+        known = cls._arguments_of_init
+        if known is not None and not named.keys() <= known:
+            from fnn.suggestions import misnamed
+
+            as_value: Any = cls
+            fields = [field.name for field in dataclasses.fields(as_value) if field.init]
+            raise TypeError(misnamed(public_name(cls), named, fields))
+        return super().__new__(cls)
+
+
 @dataclass_transform(frozen_default=True)
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class Value:
+class Value(_NamedArguments):
     """Make every subclass a frozen dataclass with a `repr` that evaluates.
 
     Two values are equal when their types and their fields are; arrays compare by
@@ -56,12 +73,17 @@ class Value:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        # Without fields of its own, a class is made as what it inherits from is.
-        own = bool(inspect.get_annotations(cls)) and "__init__" not in vars(cls)
-        dataclasses.dataclass(frozen=True, repr=False, eq=False, init=own)(cls)
+        if "__init__" in vars(cls):
+            cls._arguments_of_init = None
+        # A subclass keeps an `__init__` that is written by hand. Without fields of its own,
+        # it keeps any.
+        own = bool(inspect.get_annotations(cls)) and cls._arguments_of_init is not None
+        value: Any = dataclasses.dataclass(frozen=True, repr=False, eq=False, init=own)(cls)
         if own:
-            cls.__init__ = _explaining(cls.__init__)  # type: ignore[method-assign]
-        cls.__setattr__ = _refuse_to_set  # type: ignore[method-assign, assignment]
+            names = (field.name for field in dataclasses.fields(value) if field.init)
+            cls._arguments_of_init = frozenset(names)
+        # The dataclass has got a `__setattr__` of its own, which does not say what to do.
+        value.__setattr__ = _refuse_to_set
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -301,29 +323,6 @@ def _on_one_line(text: str) -> str:
     return text
 
 
-def _explaining(init: Callable[..., None]) -> Callable[..., None]:
-    """Make an `__init__` say which argument is meant by one that it does not have."""
-
-    @functools.wraps(init)
-    def __init__(self: Value, *args: Any, **named: Any) -> None:  # noqa: N807
-        try:
-            init(self, *args, **named)
-        except TypeError as error:
-            fields = [field.name for field in dataclasses.fields(self) if field.init]
-            # From the call itself: what `__post_init__` raises has a frame of its own.
-            at_call = error.__traceback__ is not None and not error.__traceback__.tb_next
-            if not at_call or named.keys() <= {*fields}:
-                raise
-            from fnn.suggestions import misnamed
-
-            message = misnamed(public_name(type(self)), named, fields)
-        else:
-            return
-        raise TypeError(message)
-
-    return __init__
-
-
 @dataclasses.dataclass(frozen=True)
 class _Named:
     """Stands in a pickle for an object that is found again by its name."""
@@ -376,15 +375,18 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(map(_comparable, value))
     if isinstance(value, dict):
-        return _Entries((key, _comparable(entry)) for key, entry in value.items())
+        return _Entries({key: _comparable(entry) for key, entry in value.items()})
     return value
 
 
-class _Entries(dict[Any, Any]):
+@dataclasses.dataclass(frozen=True)
+class _Entries:
     """A dict that hashes; as with any dict, the order of its entries does not count."""
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
+    entries: dict[Any, Any]
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.entries.items()))
 
 
 def _portable(value: Any) -> Any:

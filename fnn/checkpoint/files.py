@@ -216,7 +216,7 @@ def encode_metadata(metadata: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def decode_metadata(reader: Reader) -> dict[str, Any]:
-    """Return the metadata without fnn's own; those of other programs are strings."""
+    """Return the metadata without fnn's own entries; other programs write strings."""
     ours = HEADER_DIGEST in reader.metadata
     texts = reader.metadata.items()
     return {

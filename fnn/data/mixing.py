@@ -1,6 +1,6 @@
 """Augmentation that mixes the examples of a batch, as values called `(key, x, y)`.
 
-Labels are distributions, such as those of `one_hot`, because they are mixed as well. One
+Labels are distributions, as `one_hot` makes them, because they are mixed as well. One
 proportion is drawn per batch, and every example is mixed with another one of its batch.
 `fnn.fit` applies them to each batch if they are given as `augment`.
 """
@@ -161,7 +161,7 @@ class CutMix(BatchAugmentation):
 
 
 def refilled(batch: PyTree, weights: Array) -> PyTree:
-    """Return a batch in which examples that count replace those of weight 0.
+    """Replace the examples of weight 0 by examples that count.
 
     They are used in turn. So no mixture contains an example of weight 0.
 

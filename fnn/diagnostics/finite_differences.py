@@ -21,8 +21,8 @@ ROUNDING = 100 * np.finfo(np.float64).eps
 class LeafCheck(NamedTuple):
     """One parameter: its path and shape, and the largest relative error of its gradient.
 
-    `directions` is the error of derivatives along random directions, `coordinates` that of
-    single elements; NaN if none was tried. `kinks` is the number of derivatives at a kink.
+    `directions` is the error of derivatives along random directions, `coordinates` the
+    error of single elements; NaN if none was tried. `kinks` counts derivatives at a kink.
     """
 
     path: str

@@ -85,8 +85,8 @@ def bias_variance(
     Args:
         train_error: Share of misclassified training examples, 0 to 1.
         validation_error: Share of misclassified held-out examples.
-        target_error: The lowest attainable error: a human's, or that of the best known
-            classifier.
+        target_error: The lowest attainable error, such as a human's or the best known
+            classifier's.
         margin: The difference above which bias or variance is high.
 
     Returns:

@@ -149,7 +149,7 @@ def _losses(
 
 
 def _filter_normalized(key: Key, params: PyTree) -> PyTree:
-    """Return a random direction with filters as long as those of the parameters."""
+    """Return a random direction; each filter has the norm of the parameters' filter."""
     leaves, structure = jax.tree.flatten(params)
     stacked = jax.tree.leaves(tree.stacked_axes(params))
     keys = jax.random.split(key, len(leaves))

@@ -117,7 +117,7 @@ def signal_report(
 ) -> SignalReport:
     """Measure the signals of a batch in every layer, in training mode, and find faults.
 
-    The gradients are those of the mean loss. The arguments are not changed. The verdicts,
+    It takes the gradients of the mean loss. The arguments are not changed. The verdicts,
     the most severe first:
 
         not finite              an output or a gradient is NaN or infinite

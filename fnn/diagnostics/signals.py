@@ -39,7 +39,7 @@ class Signals(NamedTuple):
     `dead` and `saturated` are shares of it. `fed` is whether the input differs between
     examples, `held` whether the layer has parameters. `gradient` is the norm of an
     example's gradient with respect to the output; `weight`, `weight_gradient` and `update`
-    are those of the parameters, their gradient and their update. `predicted` is the
+    are the norms of the parameters, their gradient and their update. `predicted` is the
     first-order change of the loss by the update, and `input_size` is the size of the
     model's input.
     """

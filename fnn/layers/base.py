@@ -48,8 +48,6 @@ class Layer(Value):
         super().__init_subclass__()
         if "kind" not in cls.__dict__:
             cls.kind = _snake_case(cls.__name__)
-        if "draws" not in vars(cls) and {"apply", "compute"} & vars(cls).keys():
-            cls.draws = Layer.draws  # type: ignore[method-assign]
 
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:
         """Make parameters and state; none of either, unless a layer overrides this.

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 
 from fnn import checks, tree
 from fnn.layers.base import as_layer
-from fnn.layers.composite import Composite, LayerLike, Part, Run, any_layer_draws
+from fnn.layers.composite import (
+    Composite,
+    LayerLike,
+    Part,
+    Run,
+    check_not_reserved,
+    may_draw,
+)
 from fnn.layers.parts import Parts
 from fnn.types import PyTree
 from fnn.values import same, show
@@ -18,11 +25,6 @@ from fnn.values import same, show
 
 class _OfParts(Parts):
     """Several layers, given one by one or by name."""
-
-    def __init_subclass__(cls) -> None:
-        if "__init__" not in vars(cls):  # a dataclass would take the layers as one tuple
-            cls.__init__ = cls.__init__  # type: ignore[method-assign]
-        super().__init_subclass__()
 
     def _take(self, layers: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Set the fields from `(*layers)` or `(**named)`.
@@ -40,7 +42,7 @@ class _OfParts(Parts):
         owner, layers, names = type(self).__name__, self.layers, self.names
         if names is not None and len(names) != len(layers):
             raise ValueError(f"{owner} got {len(names)} names for {len(layers)} layers")
-        _check_not_reserved(owner, names or ())
+        check_not_reserved(owner, names or ())
         for i, layer in enumerate(layers):
             as_layer(layer, f"layer {names[i] if names else i} of {owner}")
 
@@ -98,7 +100,9 @@ class Sequential(_OfParts):
     def __init__(self, *layers: LayerLike, **named: LayerLike) -> None:
         self._take(layers, named)
 
-    draws = property(any_layer_draws)
+    @property
+    def draws(self) -> bool:
+        return may_draw(self, Sequential)
 
     def compute(self, run: Run, x: PyTree) -> PyTree:
         for layer in run.layers:
@@ -139,7 +143,9 @@ class Parallel(_OfParts):
     ) -> None:
         self._take(layers, named | {"merge": merge})
 
-    draws = property(any_layer_draws)
+    @property
+    def draws(self) -> bool:
+        return may_draw(self, Parallel)
 
     def compute(self, run: Run, x: PyTree) -> PyTree:
         y = tuple(layer(x) for layer in run.layers)
@@ -180,7 +186,9 @@ class Residual(Composite):
             parts["shortcut"] = Part("shortcut", as_layer(self.shortcut, "shortcut"))
         return parts
 
-    draws = property(any_layer_draws)
+    @property
+    def draws(self) -> bool:
+        return may_draw(self, Residual)
 
     def compute(self, run: Run, x: PyTree) -> PyTree:
         y = run.branch(x)
@@ -191,11 +199,3 @@ class Residual(Composite):
                 f"{checks.describe(x)}; give it a shortcut that changes the shape alike"
             )
         return tree.add(x, y)
-
-
-def _check_not_reserved(owner: str, names: tuple[str, ...]) -> None:
-    if tree.STACK in names:
-        raise ValueError(
-            f"{owner} can't name a layer {tree.STACK!r}: the name is reserved for the "
-            f"stacked parameters of fnn.Repeat"
-        )

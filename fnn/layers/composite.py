@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
@@ -121,9 +121,14 @@ class Composite(Layer):
         return y, run._own_state()
 
 
-def any_layer_draws(composite: Composite) -> bool:
-    """Return whether a layer may draw: `draws` of a composite that calls no `run.key`."""
-    return any(layer.draws for layer in composite.children.values())
+def may_draw(composite: Composite, owner: type[Composite]) -> bool:
+    """Return whether a composite may draw, if `owner.compute` draws with no key of its own.
+
+    Its layers may draw, or a subclass that overrides `apply` or `compute`.
+    """
+    kind = type(composite)
+    own = kind.apply is not owner.apply or kind.compute is not owner.compute
+    return own or any(layer.draws for layer in composite.children.values())
 
 
 class Part(NamedTuple):
@@ -358,13 +363,18 @@ def _check_names(owner: str, parts: dict[str, Any]) -> None:
     for name in RESERVED & parts.keys():
         raise ValueError(f"{owner} can't name a layer {name!r}: run.{name} has a meaning")
     times = Counter(part.name for part in _flat(parts))
+    check_not_reserved(owner, times)
     for name, count in times.items():
         if count > 1:
             raise ValueError(f"{owner} has {count} layers of the name {name!r}")
-        if name == STACK:
-            raise ValueError(
-                f"{owner} can't name a layer {name!r}: the name is reserved for the "
-                f"stacked parameters of fnn.Repeat"
-            )
         if "/" in name:
             raise ValueError(f"{owner} has a layer {name!r}; a name can't contain '/'")
+
+
+def check_not_reserved(owner: str, names: Iterable[str]) -> None:
+    """Raise if a layer is to have the name under which `Repeat` stacks parameters."""
+    if STACK in names:
+        raise ValueError(
+            f"{owner} can't name a layer {STACK!r}: the name is reserved for the "
+            f"stacked parameters of fnn.Repeat"
+        )

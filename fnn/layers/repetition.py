@@ -60,7 +60,7 @@ class Repeat(Layer):
 
     @property
     def draws(self) -> bool:
-        return self.children[STACK].draws
+        return type(self).apply is not Repeat.apply or self.children[STACK].draws
 
     @in_one_program
     def init(self, key: Key, x: PyTree) -> tuple[Params, State]:

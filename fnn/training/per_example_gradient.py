@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PerExampleGradient(Value):
-    """Base of gradients that remember something from step to step.
+    """Base of a gradient of a batch that keeps a state from step to step.
 
     `make_step` and `fit` take one as `gradient`, in place of the gradient of the mean
     loss. Subclass it with the configuration as fields. `init` makes the gradient's state,
@@ -86,7 +86,7 @@ class PerExampleGradient(Value):
             else. It returns a `fnn.per_example.Clipped` and the next state, of the same
             structure, shapes and dtypes.
         """
-        raise NotImplementedError(f"{show(self)} defines no __call__")
+        raise TypeError(f"{type(self).__name__} does not define __call__")
 
 
 AnyGradient: TypeAlias = PerExampleGradient | Callable[..., Callable[..., Any]]
