@@ -38,13 +38,14 @@ class Composite(Layer):
     and `heads_left` for the entry `"left"` of the dict `heads`.
 
     A layer that is run twice has one set of parameters; its state goes from one run to the
-    next, and each run draws with another key. A layer that is never run has no parameters.
+    next, and each run draws with another key. The same layer in two fields is two layers,
+    with parameters each. A layer that is never run has no parameters.
     Parameters of your own are a small layer in a field. To run one layer outside of the
     composite, give it its part of the parameters: `model.down(params["down"], x)`.
 
     Raises:
-        TypeError: If a class defines no `compute`, or an entry beside layers is neither a
-            layer nor a callable.
+        TypeError: If a class defines no `compute`, or a layer that is not a field; if an
+            entry beside layers is neither a layer nor a callable.
         ValueError: If two layers would have one name, or a name is reserved: `key`,
             `train` and `stack`.
 
@@ -70,6 +71,12 @@ class Composite(Layer):
                 raise TypeError(
                     f"{cls.__name__} can't have a field {name!r}: fnn.Composite has a "
                     f"{name} of its own"
+                )
+        for name, value in vars(cls).items():
+            if holds_layer(value) and name not in inspect.get_annotations(cls):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is a layer without an annotation, which is not "
+                    f"a field; write `{name}: fnn.Layer = ...`"
                 )
         super().__init_subclass__()
 
@@ -117,7 +124,7 @@ class Composite(Layer):
         train: bool = False,
     ) -> tuple[PyTree, State]:
         run = Run(self, params, state, key, train)
-        y = self.compute(run, x)
+        y = run._compute(x)
         return y, run._own_state()
 
 
@@ -235,6 +242,17 @@ class Run:
             self._state = {**self._state, **new}
         return y
 
+    def _compute(self, x: PyTree) -> PyTree:
+        try:
+            return self._composite.compute(self, x)
+        except TypeError as error:
+            if "Layer.__call__() missing" in str(error):
+                error.add_note(
+                    "inside compute, run.name(x) runs the layer in the field `name`; "
+                    "self.name(params, x) needs its parameters"
+                )
+            raise
+
     def _own_state(self) -> State:
         """Return the state of the composite's layers, as `apply` gives it back."""
         names = self._composite.children
@@ -248,12 +266,15 @@ class _Recording(Run):
         super().__init__(composite, {}, {}, key, train=False)
         self._init_key = key
         self.inputs: dict[str, tuple[Part, PyTree]] = {}
+        self.initializing = False
 
     def _run(self, part: Part, x: PyTree) -> PyTree:
         if part.name not in self.inputs:
             self.inputs[part.name] = part, spec(x)
             held = self._params, self._state
+            self.initializing = True
             enter_child(part.name, part.layer, self._init_key, spec(x), *held)
+            self.initializing = False
         if isinstance(self._init_key, jax.core.Tracer):
             return super()._run(part, x)
         # Where `init` can't be traced, the layers are evaluated abstractly all the same.
@@ -274,13 +295,19 @@ class _Plan:
 
     def __init__(self) -> None:
         self.recording = False
+        self._computed = True
         # By a composite's identity, which holding on to the composite keeps its own.
         self._runs: dict[Any, tuple[Composite, list[tuple[Part, PyTree]]]] = {}
 
     def record(self, composite: Composite, key: Key, x: PyTree) -> tuple[Params, State]:
         """Run a composite, each layer from when it is initialized; return what it holds."""
         run = _Recording(composite, key)
-        composite.compute(run, jax.tree.map(_zeros, x))
+        try:
+            run._compute(jax.tree.map(_zeros, x))
+        except Exception:
+            # An error of `compute` itself; that of an `init` in it may be of tracing alone.
+            self._computed = self._computed and run.initializing
+            raise
         self._runs[_case(composite, x)] = composite, list(run.inputs.values())
         return run._params, run._state
 
@@ -292,7 +319,7 @@ class _Plan:
             try:
                 jax.eval_shape(lambda key: self.record(composite, key, x), key)
             except (TypeError, IndexError):  # the errors of tracing are of these kinds
-                if isinstance(key, jax.core.Tracer):
+                if isinstance(key, jax.core.Tracer) or not self._computed:
                     raise
                 # An `init` that can't be traced runs as it is written.
                 return self.record(composite, key, x)

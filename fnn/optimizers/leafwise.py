@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import tree
+from fnn import checks, tree
 from fnn.optimizers.arithmetic import wide_zeros
 from fnn.optimizers.base import LearningRate, Optimizer, check_learning_rate, needed
 from fnn.platforms import traced_once
@@ -206,7 +206,12 @@ def _moved(
     if len(result) != 1 + len(statistics):
         raise TypeError(
             f"{type(rule).__name__}.rule must return the update and {len(statistics)} "
-            f"statistics, as its State has; it returned {len(result)} arrays"
+            f"statistics, as its State has; it returned {len(result)} values"
+        )
+    if any(getattr(array, "shape", None) != g.shape for array in result):
+        raise ValueError(
+            f"{type(rule).__name__}.rule must return arrays like its gradient, "
+            f"{checks.describe(g)}; it returned {checks.describe(result)}"
         )
     update, *new = result
     return (update.astype(g.dtype), *new)

@@ -405,3 +405,45 @@ def test_a_composite_is_trained():
         progress=False,
     )
     assert result.history["loss"][-1] < 0.05 * result.history["loss"][0]
+
+
+def test_a_condition_on_values_is_not_taken_for_an_init_that_cannot_be_traced():
+    class Conditional(fnn.Composite):
+        layer: fnn.Layer
+
+        def compute(self, run, x):
+            return run.layer(x) if jnp.sum(x) > 0 else x
+
+    for model in (Conditional(fnn.Dense(2)), fnn.Sequential(Conditional(fnn.Dense(2)))):
+        with pytest.raises(jax.errors.TracerBoolConversionError):
+            model.init(key(), jnp.ones(2))
+
+
+def test_a_layer_called_as_in_pytorch_says_how_to_run_it():
+    class Called(fnn.Composite):
+        layer: fnn.Layer
+
+        def compute(self, run, x):
+            return self.layer(x)
+
+    with pytest.raises(TypeError, match="missing 1 required") as error:
+        Called(fnn.Dense(2)).init(key(), jnp.ones(2))
+    assert "run.name(x) runs the layer" in notes(error)
+
+
+def test_a_layer_without_an_annotation_is_refused():
+    with pytest.raises(TypeError, match=r"Plain.layer is a layer without an annotation"):
+        type("Plain", (fnn.Composite,), {"layer": fnn.Dense(2)})
+
+
+def test_one_layer_in_two_fields_is_two_layers():
+    class Two(fnn.Composite):
+        a: fnn.Layer
+        b: fnn.Layer
+
+        def compute(self, run, x):
+            return run.a(x) + run.b(x)
+
+    layer = fnn.Dense(2)
+    params, _ = Two(layer, layer).init(key(), jnp.ones(2))
+    assert not np.array_equal(params["a"]["kernel"], params["b"]["kernel"])

@@ -147,3 +147,22 @@ def test_a_wrong_rule_is_named():
         Without(0.1).update(grads, Without(0.1).init(grads))
     with pytest.raises(ValueError, match="learning_rate must not be negative"):
         Unit(-0.1)
+
+
+@pytest.mark.parametrize(
+    ("result", "got"),
+    [
+        (jnp.mean, r"float32\[\]"),
+        (lambda g: g[None], r"float32\[1,3\]"),
+        (lambda g: None, "None"),
+    ],
+)
+def test_an_update_that_is_not_like_its_gradient_is_refused(result, got):
+    class Wrong(Leafwise):
+        def rule(self, g, now):
+            return result(g)
+
+    grads = {"w": jnp.ones(3)}
+    wrong = Wrong(0.1)
+    with pytest.raises(ValueError, match=rf"Wrong.rule must return.*float32\[3\].*{got}"):
+        wrong.update(grads, wrong.init(grads))
